@@ -1,0 +1,40 @@
+"""What the location service holds: the bindings of an address of record (RFC 3261 section 10, RFC 5626)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One contact of an AOR and the flow it was registered over.
+
+    `expires` is wall-clock seconds (bindings outlive a restart of the node). `flow` names the flow the way the node's
+    shell understands it (for UDP "udp:<local>:<remote host>:<remote port>"); requests go back over it, never to the
+    host that the Contact claims (RFC 5626 section 5.3, NAT).
+    """
+
+    contact: str
+    flow: str
+    call_id: str
+    cseq: int
+    expires: float
+    q: int = 1000
+    instance_id: str = ""
+    reg_id: int = 0
+    path: tuple[str, ...] = ()
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AorBindings:
+    """All bindings of one AOR, the unit that is replaced atomically (RFC 3261 10.3 step 7). Soft state, written behind."""
+
+    aor: str
+    node: str
+    bindings: tuple[Binding, ...]
+
+    @property
+    def key(self) -> str:
+        return self.aor
+
+    def indexes(self) -> dict[str, str]:
+        return {"node": self.node}

@@ -1,0 +1,371 @@
+"""The durable records: places, people, devices, and what happened.
+
+Each record knows its `key` and its `indexes()`: the names under which `Store.list` finds it. An index named in
+`UNIQUE` may be held by one record only. Versions are the store's (see store.py), not fields. Words are the installer's
+manual's; see docs/glossary.md. Secrets are sealed bytes (vault.py), never text.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import ClassVar
+
+from registry.mac import MacAddress
+
+PUBLIC_AREA = ""
+"""The department id of devices that belong to the whole site (manual: Public Area)."""
+
+
+class DeviceKind(IntEnum):
+    """Device types with the manual's import codes."""
+
+    MULTI_TENANT_DOOR_PHONE = 0
+    SINGLE_TENANT_DOOR_PHONE = 1
+    INDOOR_MONITOR = 2
+    GUARD_PHONE = 3
+    ACCESS_CONTROL = 50
+
+    @property
+    def is_door(self) -> bool:
+        """Whether it stands at a door: it has relays that open one and a button or keypad that calls."""
+        return self in (self.MULTI_TENANT_DOOR_PHONE, self.SINGLE_TENANT_DOOR_PHONE, self.ACCESS_CONTROL)
+
+
+class AccessMethod(StrEnum):
+    """What may trigger a relay (manual: Access Method)."""
+
+    DTMF = "dtmf"
+    APP_HOME = "app-home"
+    APP_TALKING = "app-talking"
+    PIN = "pin"
+    CARD = "card"
+    FACE = "face"
+    QR = "qr"
+
+
+class Transmission(IntEnum):
+    """Transmission type of a device's SIP account, with the device's own codes (SIP.TransType)."""
+
+    UDP = 0
+    TCP = 1
+    TLS = 2
+    DNS_SRV = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An office or community: calls, contacts and openings never cross its border."""
+
+    id: str
+    name: str
+    time_zone: str = "UTC"
+    log_unopened_calls: bool = True
+    created: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Department:
+    """A part of a site that users and devices belong to."""
+
+    id: str
+    site: str
+    name: str
+    number: str = ""
+    floors: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"site": self.site}
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryMac:
+    """One entry of the MAC library: a distributor's word that this device may be added, to `site` if one is named."""
+
+    mac: MacAddress
+    distributor: str = ""
+    site: str = ""
+    added: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return self.mac.text
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": "", "site": self.site}
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A door relay: its name for people, the DTMF code that opens it, and which access methods may trigger it."""
+
+    name: str
+    dtmf_code: str = ""
+    hold_seconds: int = 3
+    access_methods: frozenset[AccessMethod] = frozenset((AccessMethod.DTMF, AccessMethod.APP_TALKING))
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that was added to a site. `id` is internal and stays when a replacement changes the MAC."""
+
+    mac: MacAddress
+    id: str
+    site: str
+    kind: DeviceKind
+    model: str
+    name: str
+    account: str
+    sealed_token: bytes = field(repr=False)
+    sealed_channel_key: bytes = field(repr=False)
+    sealed_web_password: bytes = field(repr=False)
+    department: str = PUBLIC_AREA
+    network_group: str = ""
+    owner: str = ""
+    transmission: Transmission = Transmission.UDP
+    relays: tuple[Relay, ...] = ()
+    button_number: str = ""
+    users_may_monitor: bool = False
+    autop_commands: tuple[str, ...] = ()
+    created: float = 0.0
+
+    UNIQUE: ClassVar[frozenset[str]] = frozenset({"id", "account"})
+
+    @property
+    def key(self) -> str:
+        return self.mac.text
+
+    def indexes(self) -> dict[str, str]:
+        found = {"all": "", "site": self.site, "id": self.id, "account": self.account}
+        if self.owner:
+            found["owner"] = self.owner
+        return found
+
+
+class AccountOwner(StrEnum):
+    """Whose SIP account it is."""
+
+    DEVICE = "device"
+    APP = "app"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A SIP account. `username` is the user part of its AOR and is unique on the whole gateway."""
+
+    username: str
+    site: str
+    owner_kind: AccountOwner
+    owner: str
+    display_name: str
+    sealed_password: bytes = field(repr=False)
+    enabled: bool = True
+
+    @property
+    def key(self) -> str:
+        return self.username
+
+    def indexes(self) -> dict[str, str]:
+        return {"site": self.site, "owner": self.owner}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person: who rings (`call_type`, manual codes 0 to 5) when `number` is dialled at the site's doors."""
+
+    id: str
+    site: str
+    first_name: str
+    last_name: str
+    number: str
+    department: str = PUBLIC_AREA
+    person_id: str = ""
+    email: str = ""
+    country_code: str = ""
+    mobile: str = ""
+    landlines: tuple[str, ...] = ()
+    floors: tuple[str, ...] = ()
+    call_type: int = 0
+    ip_call: bool = False
+    intercom_feature: bool = True
+    advanced: bool = False
+    language: str = "en"
+    app_account: str = ""
+    created: float = 0.0
+
+    UNIQUE: ClassVar[frozenset[str]] = frozenset({"site-number", "site-person-id"})
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        found = {"site": self.site, "site-number": f"{self.site}/{self.number}"}
+        if self.person_id:
+            found["site-person-id"] = f"{self.site}/{self.person_id}"
+        return found
+
+
+class Role(StrEnum):
+    """What a token's holder may do; each role sees only the sites in its scope."""
+
+    DISTRIBUTOR = "distributor"
+    INSTALLER = "installer"
+    SUB_INSTALLER = "sub-installer"
+    PROPERTY_MANAGER = "property-manager"
+    READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A bearer token of the admin API. Only its SHA-256 (hex) is kept. Empty `sites` means every site."""
+
+    id: str
+    hash: str = field(repr=False)
+    name: str
+    role: Role
+    sites: tuple[str, ...] = ()
+    created: float = 0.0
+    expires: float | None = None
+    revoked: bool = False
+
+    UNIQUE: ClassVar[frozenset[str]] = frozenset({"hash"})
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": "", "hash": self.hash}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSession:
+    """One Remote Control session: who may open which device's web page until when. Times are wall-clock seconds.
+
+    The ticket (one use) and the cookie are kept as SHA-256 hex only. `id` is the session's host name label.
+    """
+
+    id: str
+    mac: MacAddress
+    site: str
+    opened_by: str
+    ticket_hash: str = field(repr=False)
+    created: float
+    ticket_expires: float
+    expires: float
+    idle_seconds: int = 900
+    cookie_hash: str = field(default="", repr=False)
+    used: float | None = None
+    ended: float | None = None
+    end_reason: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"site": self.site, "mac": self.mac.text}
+
+
+class CallResult(StrEnum):
+    """How a call ended, as portico_calls_total counts it."""
+
+    ANSWERED = "answered"
+    BUSY = "busy"
+    NO_ANSWER = "no-answer"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call: who called what, who rang, who answered, for how long. Keys sort by time (see `time_key`)."""
+
+    id: str
+    site: str
+    caller: str
+    dialled: str
+    started: float
+    rang: tuple[str, ...]
+    answered_by: str
+    ring_seconds: float
+    talk_seconds: float
+    result: CallResult
+    ended_by: str
+    status: int
+    call_id: str
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": "", "site": self.site, "call-id": self.call_id}
+
+
+@dataclass(frozen=True, slots=True)
+class DoorEvent:
+    """One entry of the door log: what a door device reported (`opened` only when the device said so).
+
+    `event_id` is the device's own id of the event, unique with its MAC, so that a repeated report is one entry.
+    """
+
+    id: str
+    site: str
+    mac: MacAddress
+    event_id: str
+    at: float
+    relay: int
+    method: str
+    opened: bool
+    by: str = ""
+    call_id: str = ""
+    detail: str = ""
+
+    UNIQUE: ClassVar[frozenset[str]] = frozenset({"event"})
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": "", "site": self.site, "mac": self.mac.text, "event": f"{self.mac}/{self.event_id}"}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to which object, over the API or through a Remote Control session. Append-only."""
+
+    id: str
+    at: float
+    actor: str
+    action: str
+    object: str
+    site: str = ""
+    detail: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": "", "site": self.site}
+
+
+def time_key(wall: float, serial: int) -> str:
+    """A key that sorts by time: milliseconds since the epoch, then `serial` (any number; callers pass random or counted).
+
+    Lists of logs read `newest_first` by it.
+    """
+    return f"{int(wall * 1000):013d}-{serial & 0xFFFFFFFF:08x}"
