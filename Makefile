@@ -1,0 +1,67 @@
+# Everything a developer or CI does, each in one word. `make` alone lists the words.
+# Needs only make, git and python3 (3.11 or newer); the rest is fetched into .venv, and, for the tests, from Debian's packages.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+BIN := .venv/bin
+BENCH ?= all
+# Seconds for the whole default test run; a hang ends here at the latest, with every thread's stack.
+TEST_DEADLINE ?= 480
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: .venv/.runtime ## start a gateway with a demo site and simulated devices; Ctrl-C stops it
+	@exec $(BIN)/portico demo $(ARGS)
+
+.PHONY: test
+test: .venv/.dev ## run the tests (installs the Debian packages they need if it may); ARGS="-k name" narrows
+	@tools/install-debian-packages
+	@tools/run-tests $(TEST_DEADLINE) $(ARGS)
+
+.PHONY: test-slow
+test-slow: .venv/.dev ## run the tests that are too slow for every change
+	@tools/install-debian-packages
+	@tools/run-tests 3600 -m slow $(ARGS)
+
+.PHONY: check
+check: .venv/.dev ## lint, format, types and import contracts; changes nothing
+	@echo "ruff check";           $(BIN)/ruff check --quiet .
+	@echo "ruff format --check";  $(BIN)/ruff format --quiet --check . || { echo "not formatted: run 'make format'"; exit 1; }
+	@echo "mypy --strict";        $(BIN)/mypy --strict
+	@echo "lint-imports";         $(BIN)/lint-imports --cache-dir .import_linter_cache | tail -n 25
+	@tools/long-files
+
+.PHONY: format
+format: .venv/.dev ## put every file in ruff's format and fix what ruff can fix
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: .venv/.dev ## measure beside real peers; BENCH=sip for one, all by default; writes bench/results/
+	@tools/install-debian-packages
+	@$(BIN)/python -m bench $(BENCH) $(ARGS)
+
+.PHONY: venv
+venv: .venv/.dev ## make .venv with everything the tests and checks need
+	@echo ".venv is ready: $$($(BIN)/python --version)"
+
+.PHONY: lock
+lock: ## resolve setup.cfg again into requirements.lock and requirements-dev.lock
+	@tools/lock
+
+.PHONY: clean
+clean: ## remove .venv, caches and build leftovers (never a state folder)
+	@rm -rf .venv build dist ./*.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench/results/*.log
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.runtime: requirements.lock setup.cfg pyproject.toml
+	@tools/make-venv runtime
+
+.venv/.dev: requirements-dev.lock setup.cfg pyproject.toml
+	@tools/make-venv dev
