@@ -18,6 +18,8 @@ MAX_PAGE = 500
 """The most records one `list` call returns."""
 MAX_BATCH = 1000
 """The most writes one `batch` call takes."""
+MAX_KEY = 512
+"""The longest key or index value, in characters."""
 
 
 class Record(Protocol):
@@ -90,6 +92,16 @@ class Change:
     deleted: bool
 
 
+class Watching(Protocol):
+    """A follower of the change feed: iterate it, and close it to stop (another task may close it while one waits)."""
+
+    def __aiter__(self) -> AsyncIterator[Change]: ...
+
+    async def __anext__(self) -> Change: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Store(Protocol):
     """Async because an engine may be remote. Every method may raise StoreUnavailable."""
 
@@ -122,8 +134,9 @@ class Store(Protocol):
         number for Delete (0 where there was nothing to remove), the present version for Require.
 
         Raises StaleVersion (an `expect` did not hold), NotFound (Require without expect on nothing), Conflict (unique index),
-        ValueError (more than MAX_BATCH writes). `durable=False` marks soft state: it may skip the wait for the disk,
-        not the order or the atomicity.
+        ValueError (more than MAX_BATCH writes, or a record no store can hold: see codec.encode and check_text). The first
+        write that fails names the error; a write sees those before it in the batch. `durable=False` marks soft state: it
+        may skip the wait for the disk, not the order or the atomicity.
         """
         ...
 
@@ -132,10 +145,13 @@ class Store(Protocol):
         ...
 
     async def changes(self, after: int, *, limit: int = 1000) -> Sequence[Change]:
-        """Changes with a sequence number above `after`, oldest first. Raises ChangesLost if some of them are forgotten."""
+        """Changes with a sequence number above `after`, oldest first. Raises ChangesLost if some of them are forgotten.
+
+        An `after` above the newest write also raises it: then the store is another one, or an older copy put back.
+        """
         ...
 
-    def watch(self, after: int) -> AsyncIterator[Change]:
+    def watch(self, after: int) -> Watching:
         """Follow the feed for ever from above `after`; waits when there is nothing new. Raises ChangesLost as `changes` does.
 
         Close the iterator (`aclose`) to stop. Several watchers may run at once.
@@ -151,3 +167,35 @@ def unique_indexes(kind: type[Any]) -> frozenset[str]:
     """The names of the unique indexes of a record class."""
     found: frozenset[str] = getattr(kind, "UNIQUE", frozenset())
     return found
+
+
+def check_unique(kind: type[Any], index: str) -> None:
+    """Raise ValueError unless `index` is one of `kind`'s unique indexes."""
+    if index not in unique_indexes(kind):
+        raise ValueError(f"{kind.__name__} has no unique index {index!r}")
+
+
+def check_limit(limit: int) -> None:
+    """Raise ValueError unless a page of `limit` records may be asked for."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"a page holds 1 to {MAX_PAGE} records, not {limit}")
+
+
+def check_text(text: str) -> None:
+    """Raise ValueError unless `text` can be a key or an index value: at most MAX_KEY characters that UTF-8 can spell."""
+    if len(text) > MAX_KEY:
+        raise ValueError(f"a key or index value has at most {MAX_KEY} characters, not {len(text)}")
+    text.encode()
+
+
+def check_batch(writes: Sequence[Write]) -> None:
+    """Raise ValueError for a batch no engine takes: too many writes, or a key or index value that cannot be one."""
+    if len(writes) > MAX_BATCH:
+        raise ValueError(f"a batch has at most {MAX_BATCH} writes, not {len(writes)}")
+    for write in writes:
+        if isinstance(write, Put):
+            check_text(write.record.key)
+            for value in write.record.indexes().values():
+                check_text(value)
+        else:
+            check_text(write.key)
