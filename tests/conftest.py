@@ -17,12 +17,13 @@ asyncio.set_event_loop(_LOOP)
 
 from twisted.internet import asyncioreactor  # noqa: E402
 
-asyncioreactor.install(_LOOP)
+asyncioreactor.install(_LOOP)  # type: ignore[no-untyped-call]
 
 import pytest  # noqa: E402
 import pytest_twisted  # noqa: E402
 from twisted.internet.defer import Deferred  # noqa: E402
-from twisted.logger import LogLevel, globalLogPublisher  # noqa: E402
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher  # noqa: E402
+from zope.interface import provider  # noqa: E402
 
 settings.register_profile("fast", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,6 +54,7 @@ def unhandled_errors() -> Generator[list[Any], None, None]:
     """Fail the test if Twisted's log or the loop's exception callback saw an error nobody handled."""
     seen: list[Any] = []
 
+    @provider(ILogObserver)
     def observe(event: dict[str, Any]) -> None:
         if event.get("log_level") in (LogLevel.error, LogLevel.critical):
             seen.append(event.get("log_failure") or event.get("log_format") or event)

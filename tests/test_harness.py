@@ -9,7 +9,7 @@ from twisted.logger import Logger
 async def test_async_tests_run_on_the_shipped_loop() -> None:
     assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
     fired = asyncio.Event()
-    reactor.callLater(0, fired.set)  # type: ignore[attr-defined]
+    reactor.callLater(0, fired.set)
     await asyncio.wait_for(fired.wait(), 5)
 
 
