@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, cast
 
+from registry.codec import encode, kind_name
 from registry.errors import ChangesLost, Conflict, NotFound, StaleVersion, StoreUnavailable
 from registry.feed import Bell, Watch
 from registry.store import (
@@ -60,13 +61,13 @@ class MemoryStore:
 
     async def get(self, kind: type[R], key: str) -> Stored[R] | None:
         self._check_open()
-        return self._records.get((kind.__name__, key))
+        return self._records.get((kind_name(kind), key))
 
     async def get_unique(self, kind: type[R], index: str, value: str) -> Stored[R] | None:
         self._check_open()
         check_unique(kind, index)
-        keys = self._indexes.get((kind.__name__, index, value), ())
-        return self._records[(kind.__name__, keys[0])] if keys else None
+        keys = self._indexes.get((kind_name(kind), index, value), ())
+        return self._records[(kind_name(kind), keys[0])] if keys else None
 
     async def list(
         self,
@@ -80,14 +81,17 @@ class MemoryStore:
     ) -> Page[R]:
         self._check_open()
         check_limit(limit)
-        keys = self._indexes.get((kind.__name__, index, value), [])
+        keys = self._indexes.get((kind_name(kind), index, value), [])
         found = _slice(keys, after, limit + 1, newest_first)
-        items = tuple(cast(Stored[R], self._records[(kind.__name__, key)]) for key in found[:limit])
+        items = tuple(cast(Stored[R], self._records[(kind_name(kind), key)]) for key in found[:limit])
         return Page(items, found[limit - 1] if len(found) > limit else None)
 
     async def batch(self, writes: Sequence[Write], *, durable: bool = True) -> tuple[int, ...]:
         self._check_open()
         check_batch(writes)
+        for write in writes:
+            if isinstance(write, Put):
+                encode(write.record)  # Nothing is kept here that the other engines could not write.
         undo: _Undos = []
         changes: _Changes = []
         began_at = self._sequence
@@ -129,7 +133,7 @@ class MemoryStore:
     def _write(self, write: Write, undo: _Undos, changes: _Changes) -> int:
         kind = type(write.record) if isinstance(write, Put) else write.kind
         key = write.record.key if isinstance(write, Put) else write.key
-        id_ = (kind.__name__, key)
+        id_ = (kind_name(kind), key)
         before = self._records.get(id_)
         version = before.version if before else 0
         if write.expect is not None and write.expect != version:
