@@ -1,0 +1,63 @@
+"""What the SIP core asks about accounts and numbers: the port it is given, and the questions it cannot wait for.
+
+The core never waits. It peeks into memory; where the answer is not in memory (UNKNOWN) it parks the message, gives out a
+`Fetch(question)`, and goes on when the shell says the question is answered.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Protocol
+
+from registry.ring_plan import RingPlan
+
+
+class Absent(Enum):
+    """The type of UNKNOWN, so that type checkers can tell it from an answer."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = Absent.UNKNOWN
+"""Not in memory: ask. (None means: asked, and there is no such thing.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """What the core must know of a SIP account. `kind` is "device" or "app"."""
+
+    username: str
+    site: str
+    password: bytes = field(repr=False)
+    enabled: bool = True
+    display_name: str = ""
+    kind: str = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountQuestion:
+    """Which account has this user name?"""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class RingPlanQuestion:
+    """What does dialling this number inside this site do?"""
+
+    site: str
+    number: str
+
+
+Question = AccountQuestion | RingPlanQuestion
+
+
+class Directory(Protocol):
+    """Synchronous peeks into what the node holds in memory. Never blocks, never raises."""
+
+    def account(self, username: str) -> AccountFacts | None | Absent:
+        """The account, None if there is none, UNKNOWN if memory cannot say."""
+        ...
+
+    def ring_plan(self, site: str, number: str) -> RingPlan | None | Absent:
+        """The plan of that number in that site, None if there is none, UNKNOWN if memory cannot say."""
+        ...
