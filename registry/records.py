@@ -88,6 +88,30 @@ class Department:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteRoster:
+    """How many devices, users and departments a site holds. Lives and dies with its Site.
+
+    Every batch that adds, changes or removes one of them writes the roster with `expect`. So such changes of one site happen
+    one after the other, a ring plan is never computed from a half-seen site, and a site cannot be deleted under a device
+    that is being added. `plans_due` says that a change touched more ring plans than fit one batch: some are still to be
+    written, and the next change (on any node) finishes them.
+    """
+
+    site: str
+    devices: int = 0
+    users: int = 0
+    departments: int = 0
+    plans_due: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.site
+
+    def indexes(self) -> dict[str, str]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryMac:
     """One entry of the MAC library: a distributor's word that this device may be added, to `site` if one is named."""
 
@@ -145,9 +169,17 @@ class Device:
         return self.mac.text
 
     def indexes(self) -> dict[str, str]:
-        found = {"all": "", "site": self.site, "id": self.id, "account": self.account}
+        found = {
+            "all": "",
+            "site": self.site,
+            "site-kind": f"{self.site}/{self.kind.value}",
+            "id": self.id,
+            "account": self.account,
+        }
         if self.owner:
             found["owner"] = self.owner
+        if self.department:
+            found["department"] = self.department
         return found
 
 
@@ -212,6 +244,8 @@ class User:
         found = {"site": self.site, "site-number": f"{self.site}/{self.number}"}
         if self.person_id:
             found["site-person-id"] = f"{self.site}/{self.person_id}"
+        if self.department:
+            found["department"] = self.department
         return found
 
 
@@ -246,6 +280,30 @@ class ApiToken:
 
     def indexes(self) -> dict[str, str]:
         return {"all": "", "hash": self.hash}
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The answer that an API caller got for one Idempotency-Key, kept until `expires` so that a repetition gets it again.
+
+    `slot` is the SHA-256 (hex) of token and key, `request` that of method, path and body. The answer may hold a secret shown
+    once, so it is sealed (context "idempotency:<slot>"). `id` sorts by expiry (`time_key`): the oldest are forgotten first.
+    """
+
+    id: str
+    slot: str
+    request: str
+    sealed_answer: bytes = field(repr=False)
+    expires: float
+
+    UNIQUE: ClassVar[frozenset[str]] = frozenset({"slot"})
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    def indexes(self) -> dict[str, str]:
+        return {"all": "", "slot": self.slot}
 
 
 @dataclass(frozen=True, slots=True)
