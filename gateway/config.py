@@ -1,0 +1,218 @@
+"""One frozen `Config`, read from TOML. Every key is documented here; an unknown key or a bad value is an error that names
+the file, the key and what is allowed. Without a file, the defaults are a working gateway (DESIGN.md section 4).
+"""
+
+import difflib
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from gateway.errors import ConfigError
+
+OFF = -1
+"""The port number that says "this listener is off"."""
+
+Port = Annotated[int, Field(ge=OFF, le=65535)]
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
+DnsName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+]
+MAX_CONFIG_BYTES = 1 << 20
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Listen(_Section):
+    """Where the listeners are. Port 0 picks a free one, -1 turns the listener off."""
+
+    address: HostName = Field(default="0.0.0.0", description="Address of the listeners that devices and visitors reach.")
+    admin_address: HostName = Field(
+        default="127.0.0.1", description="Address of the admin API and console; keep it off the internet."
+    )
+    metrics_address: HostName = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
+    sip_udp: Port = Field(default=5060, description="SIP over UDP.")
+    autop_https: Port = Field(default=8443, description="Auto-provisioning over HTTPS.")
+    autop_http: Port = Field(
+        default=OFF, description="Auto-provisioning without TLS, for devices that cannot do better; off by default."
+    )
+    channel: Port = Field(default=7443, description="The TLS channel of devices and connectors.")
+    remote_control: Port = Field(default=9443, description="Remote Control: device web pages for visitors' browsers.")
+    admin: Port = Field(default=8088, description="Admin API and its documentation.")
+    metrics: Port = Field(default=9464, description="Prometheus metrics and health.")
+
+
+class Public(_Section):
+    """How the outside names this gateway."""
+
+    host: HostName | None = Field(
+        default=None, description="Name or address that devices dial; default: this machine's own address."
+    )
+
+
+class Sip(_Section):
+    """The SIP registrar and proxy."""
+
+    realm: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        default="portico", description="Digest realm. Changing it makes every device log in afresh."
+    )
+    domains: tuple[HostName, ...] = Field(default=(), description="Further host names and addresses that mean this gateway.")
+    min_expires: Annotated[int, Field(ge=10, le=3600)] = Field(
+        default=60, description="Shortest registration, seconds (else 423)."
+    )
+    max_expires: Annotated[int, Field(ge=60, le=86400)] = Field(
+        default=3600, description="Longest registration granted, seconds."
+    )
+    registration_seconds: Annotated[int, Field(ge=30, le=65535)] = Field(
+        default=300, description="Registration time written into devices' configurations, seconds."
+    )
+
+
+class RemoteControl(_Section):
+    """Remote Control sessions."""
+
+    domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
+    ticket_seconds: Annotated[int, Field(ge=10, le=3600)] = Field(default=60, description="How long an unused link stays good.")
+    session_seconds: Annotated[int, Field(ge=60, le=86400)] = Field(default=3600, description="Longest session.")
+    idle_seconds: Annotated[int, Field(ge=30, le=86400)] = Field(
+        default=900, description="A session nobody uses ends after this."
+    )
+
+
+class Tls(_Section):
+    """Certificates. Without them the gateway makes a local CA in its state folder and signs its own."""
+
+    certificate: Path | None = Field(
+        default=None, description="PEM file: this gateway's certificate and its chain.", strict=False
+    )
+    key: Path | None = Field(default=None, description="PEM file: the certificate's private key.", strict=False)
+
+
+class Log(_Section):
+    """JSON lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is said.")
+
+
+class Config(_Section):
+    """Everything an operator may set."""
+
+    node: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        default="node-1", description="This node's name among the nodes that share a store."
+    )
+    listen: Listen = Listen()
+    public: Public = Public()
+    sip: Sip = Sip()
+    remote_control: RemoteControl = RemoteControl()
+    tls: Tls = Tls()
+    log: Log = Log()
+
+    @property
+    def public_host(self) -> str:
+        """The name or address that devices dial."""
+        if self.public.host:
+            return self.public.host
+        if self.listen.address not in ("0.0.0.0", "::"):
+            return self.listen.address
+        return own_address()
+
+
+def own_address() -> str:
+    """The address of the interface that leads out of this machine, or loopback. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: connecting a UDP socket only asks the routing table
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def load(path: Path | None) -> Config:
+    """Read a configuration file, or give the defaults for None. Raises ConfigError with every mistake in the file at once."""
+    if path is None:
+        return Config()
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}. Give the right file with --config, or none at all."
+        ) from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes, so it is no Portico configuration.")
+    try:
+        values = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    return parse(values, str(path))
+
+
+def parse(values: dict[str, Any], source: str) -> Config:
+    """Check values as TOML gives them. Raises ConfigError naming `source`, each wrong key, and what is allowed there."""
+    try:
+        config = Config.model_validate(_tuples(values))
+    except ValidationError as error:
+        lines = [f"{source}: {_in_words(problem)}" for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+    if (config.tls.certificate is None) != (config.tls.key is None):
+        raise ConfigError(f"{source}: tls.certificate and tls.key go together: give both or neither.")
+    if config.sip.min_expires > config.sip.max_expires:
+        raise ConfigError(f"{source}: sip.min_expires is above sip.max_expires; allowed is at most {config.sip.max_expires}.")
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    """TOML arrays as tuples, which a frozen Config holds."""
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _in_words(problem: Any) -> str:
+    where: tuple[str | int, ...] = problem["loc"]
+    name = ".".join(str(part) for part in where)
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(_section_at(where[:-1]).model_fields)
+        near = difflib.get_close_matches(str(where[-1]), allowed, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{name}: unknown key.{hint} Allowed here: {', '.join(allowed)}."
+    message = str(problem["msg"])
+    return f"{name}: {message[0].lower()}{message[1:]}, not {problem['input']!r}."
+
+
+def _section_at(path: tuple[str | int, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Config
+    for part in path:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        section = annotation
+    return section
+
+
+def reference() -> str:
+    """All keys with defaults and descriptions as a commented TOML file (`portico check-config --defaults`)."""
+    lines = ["# Every key of portico.toml with its default. A port of 0 picks a free one, -1 turns the listener off.", ""]
+    for name, field in Config.model_fields.items():
+        if not isinstance(field.default, _Section):
+            lines += [f"# {field.description}", f"{name} = {_toml(field.default)}", ""]
+    for name, field in Config.model_fields.items():
+        section = field.default
+        if isinstance(section, _Section):
+            lines += [f"# {(type(section).__doc__ or '').strip()}", f"[{name}]"]
+            for key, inner in type(section).model_fields.items():
+                lines += [f"# {inner.description}", f"{'# ' if inner.default is None else ''}{key} = {_toml(inner.default)}"]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '""'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
