@@ -54,10 +54,10 @@ Question = AccountQuestion | RingPlanQuestion
 class Directory(Protocol):
     """Synchronous peeks into what the node holds in memory. Never blocks, never raises."""
 
-    def account(self, username: str) -> AccountFacts | None | Absent:
+    def account(self, username: str) -> AccountFacts | Absent | None:
         """The account, None if there is none, UNKNOWN if memory cannot say."""
         ...
 
-    def ring_plan(self, site: str, number: str) -> RingPlan | None | Absent:
+    def ring_plan(self, site: str, number: str) -> RingPlan | Absent | None:
         """The plan of that number in that site, None if there is none, UNKNOWN if memory cannot say."""
         ...

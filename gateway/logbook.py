@@ -1,0 +1,143 @@
+"""The call log and the door log: what happened, written durably once it is over.
+
+A call record is written behind the call (the devices wait for nothing) and tried again while the store is down. A door
+event is acknowledged to the device only once it is on disk, and is one entry however often the device repeats it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from registry.read_model import ReadModel
+
+from registry.errors import Conflict, RegistryError
+from registry.mac import MacAddress
+from registry.records import CallRecord, CallResult, Device, DoorEvent, time_key
+from registry.store import MAX_BATCH, Put, Store
+from sip.events import CallEnded
+
+MAX_WAITING = 10_000
+"""Call records kept while the store is down; past it the oldest is dropped and said so."""
+RETRY_SECONDS = 2.0
+MAX_TEXT = 128
+_log = logging.getLogger("portico.logbook")
+
+
+class BadEvent(ValueError):
+    """A device's report that is no event this gateway knows. The message says what is wrong with it."""
+
+
+class Logbook:
+    """Writes CallRecords and DoorEvents."""
+
+    def __init__(self, store: Store, read_model: ReadModel, *, wall: Callable[[], float], serial: Callable[[], int]) -> None:
+        """`serial()` gives the second half of a time key (random or counted)."""
+        self._store = store
+        self._read_model = read_model
+        self._wall = wall
+        self._serial = serial
+        self._calls: deque[CallRecord] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def call_ended(self, ended: CallEnded, wall: float) -> None:
+        """A call is over: its record will be in the store in a moment."""
+        facts = ended.facts
+        started = wall - facts.since_start
+        if len(self._calls) >= MAX_WAITING:
+            self._calls.popleft()
+            _log.error("a call record was dropped: the store has been down too long")
+        self._calls.append(
+            CallRecord(
+                id=time_key(started, self._serial()),
+                site=facts.site,
+                caller=facts.caller,
+                dialled=facts.dialled,
+                started=started,
+                rang=facts.rang,
+                answered_by=facts.answered_by,
+                ring_seconds=facts.ring_seconds,
+                talk_seconds=facts.talk_seconds,
+                result=facts.result or CallResult.FAILED,
+                ended_by=facts.ended_by,
+                status=facts.status,
+                call_id=facts.call_id,
+            )
+        )
+        self._wake.set()
+
+    async def device_event(self, mac: MacAddress, name: str, body: Mapping[str, Any]) -> None:
+        """A device reports something over its channel. Returns once it would survive kill -9; a repetition changes nothing.
+
+        Raises BadEvent for what is no report of ours, StoreUnavailable while the store is down (the device repeats it).
+        """
+        if name != "relay-opened":
+            raise BadEvent("unknown event")
+        stored = await self._read_model.get(Device, mac.text)
+        if stored is None:
+            raise BadEvent("unknown device")
+        event = door_event(stored.record, body, wall=self._wall(), serial=self._serial())
+        # The event's unique index makes a repetition a Conflict: it is in the log already, so it is acknowledged again.
+        with contextlib.suppress(Conflict):
+            await self._store.batch([Put(event, expect=0)])
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Write what waits, once, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(RegistryError):
+            await self._write_calls()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._write_calls()
+            except RegistryError as error:
+                _log.warning("call records wait for the store: %s", error, extra={"fields": {"waiting": len(self._calls)}})
+                self._wake.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _write_calls(self) -> None:
+        while self._calls:
+            chosen = [self._calls[index] for index in range(min(len(self._calls), MAX_BATCH))]
+            await self._store.batch([Put(record) for record in chosen])
+            for record in chosen:
+                with contextlib.suppress(ValueError):  # dropped meanwhile, because too many waited
+                    self._calls.remove(record)
+
+
+def door_event(device: Device, body: Mapping[str, Any], *, wall: float, serial: int) -> DoorEvent:
+    """The door log entry of a `relay-opened` report. Raises BadEvent naming the field that is wrong."""
+    relay = body.get("relay")
+    if not isinstance(relay, int) or isinstance(relay, bool) or not 1 <= relay <= 4:
+        raise BadEvent("relay: a number from 1 to 4")
+    texts = {}
+    for name in ("event_id", "method", "by", "call_id"):
+        value = body.get(name, "")
+        if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+            raise BadEvent(f"{name}: a printable text of at most {MAX_TEXT} characters")
+        texts[name] = value
+    if not texts["event_id"]:
+        raise BadEvent("event_id: missing")
+    return DoorEvent(
+        id=time_key(wall, serial),
+        site=device.site,
+        mac=device.mac,
+        event_id=texts["event_id"],
+        at=wall,
+        relay=relay,
+        method=texts["method"] or "unknown",
+        opened=True,
+        by=texts["by"],
+        call_id=texts["call_id"],
+    )
