@@ -28,9 +28,11 @@ from registry.records import (
     Department,
     Device,
     DoorEvent,
+    IdempotencyKey,
     LibraryMac,
     RemoteSession,
     Site,
+    SiteRoster,
     User,
 )
 from registry.ring_plan import RingPlan
@@ -50,10 +52,12 @@ KINDS: dict[str, type[Any]] = {
     "Department": Department,
     "Device": Device,
     "DoorEvent": DoorEvent,
+    "IdempotencyKey": IdempotencyKey,
     "LibraryMac": LibraryMac,
     "RemoteSession": RemoteSession,
     "RingPlan": RingPlan,
     "Site": Site,
+    "SiteRoster": SiteRoster,
     "User": User,
 }
 """Every record class a store holds, under its stored name. A class that is not here cannot be written."""
