@@ -23,7 +23,7 @@ from registry.store import (
     Stored,
     Write,
     check_batch,
-    check_limit,
+    check_page,
     check_unique,
     unique_indexes,
 )
@@ -80,7 +80,7 @@ class MemoryStore:
         newest_first: bool = False,
     ) -> Page[R]:
         self._check_open()
-        check_limit(limit)
+        check_page(after, limit)
         keys = self._indexes.get((kind_name(kind), index, value), [])
         found = _slice(keys, after, limit + 1, newest_first)
         items = tuple(cast(Stored[R], self._records[(kind_name(kind), key)]) for key in found[:limit])

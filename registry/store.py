@@ -125,7 +125,8 @@ class Store(Protocol):
     ) -> Page[R]:
         """Records whose `index` has `value`, in key order (reversed with `newest_first`), beginning behind cursor `after`.
 
-        A cursor stays good while records come and go: it names a key, not an offset. 1 <= limit <= MAX_PAGE (ValueError).
+        A cursor stays good while records come and go: it names a key, not an offset. 1 <= limit <= MAX_PAGE (ValueError); `after`
+        may come from outside: any text is in order, one that could be no key is a ValueError.
         """
         ...
 
@@ -175,17 +176,29 @@ def check_unique(kind: type[Any], index: str) -> None:
         raise ValueError(f"{kind.__name__} has no unique index {index!r}")
 
 
-def check_limit(limit: int) -> None:
-    """Raise ValueError unless a page of `limit` records may be asked for."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise ValueError(f"a page holds 1 to {MAX_PAGE} records, not {limit}")
+def is_text(text: str) -> bool:
+    """Whether `text` can be a key or an index value: at most MAX_KEY characters that UTF-8 can spell (no lone surrogate)."""
+    if len(text) > MAX_KEY:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_text(text: str) -> None:
-    """Raise ValueError unless `text` can be a key or an index value: at most MAX_KEY characters that UTF-8 can spell."""
-    if len(text) > MAX_KEY:
-        raise ValueError(f"a key or index value has at most {MAX_KEY} characters, not {len(text)}")
-    text.encode()
+    """Raise ValueError unless `is_text`. The message does not repeat the text, which may be hostile and end in a log."""
+    if not is_text(text):
+        raise ValueError(f"a key or index value has at most {MAX_KEY} characters, all of which UTF-8 can spell")
+
+
+def check_page(after: str | None, limit: int) -> None:
+    """Raise ValueError unless a page of `limit` records may be asked for, and `after` can be a cursor."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"a page holds 1 to {MAX_PAGE} records, not {limit}")
+    if after is not None:
+        check_text(after)
 
 
 def check_batch(writes: Sequence[Write]) -> None:
