@@ -1,0 +1,230 @@
+"""Structured header values, parsed on demand: Via, name-addr headers, CSeq. All raise only `MalformedMessage` (400).
+
+They are plain slotted classes rather than dataclasses: a Via and two name-addrs are made for every message on the wire.
+"""
+
+from typing import Final
+
+from sip.errors import MalformedMessage
+from sip.grammar import LWS, TOKEN, URI, decimal, first_comma, is_token, quoted_end, unquote
+from sip.uri import scheme_of, split_host_port
+
+CSEQ_LIMIT: Final = 2**31 - 1
+"""RFC 3261 8.1.1.5: "The sequence number value MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31."""
+
+MAGIC_COOKIE: Final = b"z9hG4bK"
+"""RFC 3261 8.1.1.7: a branch that starts with it is unique by itself. A lower-case comparison is ours (RFC 3261 7.3.1)."""
+
+_TRANSPORTS: Final[dict[bytes, bytes]] = {b"SIP/2.0/" + name: name for name in (b"UDP", b"TCP", b"TLS", b"WS", b"WSS", b"SCTP")}
+_TOKEN_AND_LWS: Final = TOKEN + LWS
+_UNQUOTED_ENDS: Final = b'"<>, \t'
+
+
+class Via:
+    """One Via value (RFC 3261 20.42). Not to be changed: messages share it.
+
+    `transport` is in upper case, `host` in lower case with IPv6 brackets kept, `port` None where none was given. `branch`,
+    `received` and `maddr` are b"" where absent. `rport` is None where absent and 0 where the peer sent the bare flag that asks
+    for it (RFC 3581); 0 is no port that a value could have. `raw` is the value as received, unfolded.
+    """
+
+    __slots__ = ("branch", "host", "maddr", "port", "raw", "received", "rport", "transport")
+
+    def __init__(
+        self,
+        transport: bytes,
+        host: bytes,
+        port: int | None,
+        branch: bytes = b"",
+        received: bytes = b"",
+        rport: int | None = None,
+        maddr: bytes = b"",
+        raw: bytes = b"",
+    ) -> None:
+        self.transport = transport
+        self.host = host
+        self.port = port
+        self.branch = branch
+        self.received = received
+        self.rport = rport
+        self.maddr = maddr
+        self.raw = raw
+
+    def __repr__(self) -> str:
+        return f"Via({self.raw!r})"
+
+
+class NameAddr:
+    """`[display-name] <uri> *(;param)` or `addr-spec *(;param)`: From, To, Contact, Route, Path (RFC 3261 20.10).
+
+    `display` is without its quotes, `uri` as received, `params` have lower-case names and values without quotes (a flag has
+    b""). Not to be changed: messages share it.
+    """
+
+    __slots__ = ("display", "params", "uri")
+
+    def __init__(self, display: bytes, uri: bytes, params: dict[bytes, bytes]) -> None:
+        self.display = display
+        self.uri = uri
+        self.params = params
+
+    def __repr__(self) -> str:
+        return f"NameAddr({self.display!r}, {self.uri!r}, {self.params!r})"
+
+
+def parse_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
+    """`*( SEMI generic-param )` -> names in lower case and values unquoted. `text` is b"" or starts with ";" (white space aside).
+
+    A parameter given twice is refused: RFC 3261 7.3.1, "any given parameter-name MUST NOT appear more than once".
+    """
+    if b'"' in text:
+        return _quoted_params(text, reason)
+    parts = text.split(b";")
+    if parts[0].strip(LWS):
+        raise MalformedMessage(400, reason)
+    params: dict[bytes, bytes] = {}
+    for part in parts[1:]:
+        name, equals, value = part.partition(b"=")
+        if name.translate(None, TOKEN) or value.translate(None, _UNQUOTED_ENDS) != value:
+            name = name.strip(LWS)
+            value = value.strip(LWS)
+            if name.translate(None, TOKEN) or value.translate(None, _UNQUOTED_ENDS) != value:
+                raise MalformedMessage(400, reason)
+        if name == b"" or (equals and value == b""):
+            raise MalformedMessage(400, reason)
+        params[name.lower()] = value
+    if len(params) != len(parts) - 1:
+        raise MalformedMessage(400, reason)
+    return params
+
+
+def _quoted_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
+    """`parse_params` where quoted-strings may hide the separators."""
+    params: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(text):
+        if text[at] in LWS:
+            at += 1
+            continue
+        if text[at : at + 1] != b";":
+            raise MalformedMessage(400, reason)
+        semicolon = text.find(b";", at + 1)
+        quote = text.find(b'"', at + 1, semicolon if semicolon >= 0 else len(text))
+        if quote >= 0:
+            end = quoted_end(text, quote)
+            name, equals, before = text[at + 1 : quote].partition(b"=")
+            if end < 0 or equals == b"" or before.strip(LWS):
+                raise MalformedMessage(400, reason)
+            value = unquote(text[quote:end])
+        else:
+            end = semicolon if semicolon >= 0 else len(text)
+            name, equals, value = text[at + 1 : end].partition(b"=")
+            value = value.strip(LWS)
+            if value.translate(None, _UNQUOTED_ENDS) != value or (equals and value == b""):
+                raise MalformedMessage(400, reason)
+        name = name.strip(LWS).lower()
+        if not is_token(name) or name in params:
+            raise MalformedMessage(400, reason)
+        params[name] = value
+        at = end
+    return params
+
+
+def parse_via(value: bytes) -> Via:
+    """The first Via value in `value` (which may be a comma list, unfolded). Raises `MalformedMessage` 400 "Malformed Via"."""
+    if b"," in value:
+        comma = first_comma(value)
+        if comma >= 0:
+            value = value[:comma].rstrip(LWS)
+    protocol, _, rest = value.partition(b" ")
+    transport = _TRANSPORTS.get(protocol)
+    if transport is None:
+        transport, rest = _sent_protocol(value)
+    sent_by, semicolon, params_text = rest.partition(b";")
+    host, port = _sent_by(sent_by) if b" " in sent_by or b"\t" in sent_by else split_host_port(sent_by, b"Malformed Via")
+    if semicolon == b"":
+        return Via(transport, host, port, raw=value)
+    params = parse_params(b";" + params_text, b"Malformed Via")
+    rport_text = params.get(b"rport")
+    rport: int | None = None
+    if rport_text is not None:
+        rport = decimal(rport_text, 65535) if rport_text else 0
+        if rport < 0:
+            raise MalformedMessage(400, b"Malformed Via")
+    return Via(
+        transport, host, port, params.get(b"branch", b""), params.get(b"received", b""), rport, params.get(b"maddr", b""), value
+    )
+
+
+def _sent_by(text: bytes) -> tuple[bytes, int | None]:
+    """`sent-by = host [ COLON port ]`, where COLON allows white space around it."""
+    host, bracket, port = text.strip(LWS).rpartition(b"]")
+    name, colon, port = port.partition(b":")
+    return split_host_port(host + bracket + name.rstrip(LWS) + colon + port.lstrip(LWS), b"Malformed Via")
+
+
+def _sent_protocol(value: bytes) -> tuple[bytes, bytes]:
+    """`protocol-name SLASH protocol-version SLASH transport LWS`: any white space around SLASH -> (transport, the rest)."""
+    name, first, rest = value.partition(b"/")
+    version, second, rest = rest.partition(b"/")
+    rest = rest.lstrip(LWS).replace(b"\t", b" ")
+    transport, space, rest = rest.partition(b" ")
+    if not first or not second or not space or name.strip(LWS).upper() != b"SIP" or version.strip(LWS) != b"2.0":
+        raise MalformedMessage(400, b"Malformed Via")
+    if not is_token(transport):
+        raise MalformedMessage(400, b"Malformed Via")
+    return transport.upper(), rest.lstrip(LWS)
+
+
+def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameAddr:
+    """One name-addr or addr-spec with its header parameters. Raises `MalformedMessage` 400 with `reason`.
+
+    Without angle brackets every ";" starts a header parameter, and a "?" or "," may not stand in the URI (RFC 3261 20, 20.10).
+    """
+    opening = value.find(b"<")
+    display = b""
+    if value[:1] == b'"':
+        end = quoted_end(value, 0)
+        if end < 0:
+            raise MalformedMessage(400, reason)
+        display = unquote(value[:end])
+        opening = value.find(b"<", end)
+        if opening < 0 or value[end:opening].strip(LWS):
+            raise MalformedMessage(400, reason)
+    elif opening > 0:
+        display = value[:opening]
+        if display.translate(None, _TOKEN_AND_LWS):
+            if b";" not in display:
+                raise MalformedMessage(400, reason)
+            opening = -1
+        else:
+            display = display.strip(LWS)
+    if opening < 0:
+        uri, semicolon, params_text = value.partition(b";")
+        uri = uri.rstrip(LWS)
+        if b"?" in uri or b"," in uri:
+            raise MalformedMessage(400, reason)
+        rest = semicolon + params_text
+        display = b""
+    else:
+        closing = value.find(b">", opening)
+        if closing < 0:
+            raise MalformedMessage(400, reason)
+        uri = value[opening + 1 : closing]
+        rest = value[closing + 1 :]
+    if uri.translate(None, URI) or (uri[:4] != b"sip:" and scheme_of(uri) == b""):
+        raise MalformedMessage(400, reason)
+    return NameAddr(display, uri, parse_params(rest, reason) if rest else {})
+
+
+def parse_cseq(value: bytes) -> tuple[int, bytes]:
+    """`1*DIGIT LWS Method`. Raises `MalformedMessage` 400 "Malformed CSeq"."""
+    number_text, _, method = value.partition(b" ")
+    number = decimal(number_text, CSEQ_LIMIT)
+    if number < 0 or not is_token(method):
+        number_text, _, method = value.replace(b"\t", b" ").partition(b" ")
+        number = decimal(number_text, CSEQ_LIMIT)
+        method = method.strip(b" ")
+        if number < 0 or not is_token(method):
+            raise MalformedMessage(400, b"Malformed CSeq")
+    return number, method
