@@ -1,8 +1,7 @@
 """What SIP asks of the registry, answered from memory: `sip.directory.Directory` over the read model and the vault."""
 
-from registry.read_model import MISSING, ReadModel
-
 from registry.errors import BadSeal
+from registry.read_model import MISSING, ReadModel
 from registry.records import Account
 from registry.ring_plan import RingPlan, ring_plan_key
 from registry.store import Change, Stored

@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from registry.read_model import ReadModel
-
 from registry.errors import Conflict, RegistryError
 from registry.mac import MacAddress
+from registry.read_model import ReadModel
 from registry.records import CallRecord, CallResult, Device, DoorEvent, time_key
 from registry.store import MAX_BATCH, Put, Store
 from sip.events import CallEnded

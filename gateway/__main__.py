@@ -1,0 +1,14 @@
+"""The `portico` command; `python -m gateway` is the same program."""
+
+import sys
+
+from gateway.cli import main as run_command
+
+
+def main() -> None:
+    """Run the command line and end the process with its status."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`portico backup` and `portico restore`: everything a node cannot make again, in one file.
+
+A backup holds the database (a consistent copy, taken while the gateway runs), the master key, the node secret and the
+local CA with its keys. It therefore opens every secret of the installation: it is written for its owner only.
+"""
+
+import os
+import sqlite3
+import tarfile
+import tempfile
+from pathlib import Path
+
+from gateway.errors import StartError
+from gateway.state import open_state, write_atomically
+
+KEPT = ("master.key", "node.secret", "admin-token", "tls/ca.key", "tls/ca.pem", "tls/server.key", "tls/server.pem")
+DATABASE = "portico.sqlite"
+MAX_FILE = 1 << 34
+
+
+def backup(state: Path, target: Path) -> list[str]:
+    """Write a backup of the state folder to `target`; the gateway may be running. Returns the names of what is in it.
+
+    Raises StartError naming what is missing or cannot be written. An existing target is not overwritten.
+    """
+    database = state / DATABASE
+    if not database.exists():
+        raise StartError(f"state folder {state}: holds no {DATABASE}, so there is nothing to back up. Is --state right?")
+    if target.exists():
+        raise StartError(f"{target}: exists already; name a new file.")
+    names: list[str] = []
+    draft = target.with_name(target.name + ".draft")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                copy = Path(scratch) / DATABASE
+                _copy_database(database, copy)
+                archive.add(copy, DATABASE)
+                names.append(DATABASE)
+            for name in KEPT:
+                if (state / name).exists():
+                    archive.add(state / name, name)
+                    names.append(name)
+        draft.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        draft.unlink(missing_ok=True)
+        raise StartError(f"backup to {target}: {error}") from None
+    return names
+
+
+def restore(archive_file: Path, state: Path) -> list[str]:
+    """Fill an empty state folder from a backup. Returns the names of what was restored. Raises StartError."""
+    folder = open_state(state)
+    try:
+        if folder.database.exists() or folder.master_key.exists():
+            raise StartError(f"state folder {state}: is not empty; restore into a new folder, so that nothing is lost.")
+        allowed = {*KEPT, DATABASE}
+        folder.certificates.mkdir(mode=0o700, exist_ok=True)
+        names: list[str] = []
+        with tarfile.open(archive_file, "r:gz") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() and member.name in allowed else None
+                if content is None or member.size > MAX_FILE:
+                    raise StartError(f"{archive_file}: {member.name!r} does not belong in a Portico backup.")
+                # Names come from our own list, never from the archive: a forged archive cannot write elsewhere.
+                write_atomically(state / next(name for name in allowed if name == member.name), content.read())
+                names.append(member.name)
+        if DATABASE not in names or "master.key" not in names:
+            raise StartError(f"{archive_file}: is no complete Portico backup.")
+        return names
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise StartError(f"restore from {archive_file}: {error}") from None
+    finally:
+        folder.lock.close()
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """A consistent copy while others write (SQLite's online backup)."""
+    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as reader, sqlite3.connect(target) as writer:
+        reader.backup(writer, pages=1024)
+    reader.close()
+    writer.close()

@@ -1,0 +1,159 @@
+"""What `portico` understands. Each command explains itself, prints the next step, and fails in one sentence with a way out."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway import config
+from gateway.errors import StartError
+from gateway.version import VERSION
+
+DEFAULT_STATE = Path("portico-state")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command. Returns the exit status: 0 done, 1 could not, 2 wrong configuration or usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "command"):
+        parser.print_help()
+        return 0
+    try:
+        status = options.command(options)
+    except StartError as error:
+        print(f"portico: {error}", file=sys.stderr)
+        return error.status
+    except BrokenPipeError:
+        return 1
+    assert isinstance(status, int)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="portico",
+        description="Portico: the cloud gateway for door phones, indoor monitors and apps.",
+        epilog="First time here? `portico demo` shows a call with simulated devices; `portico run` starts an empty gateway.",
+    )
+    parser.add_argument("--version", action="version", version=f"portico {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    run = commands.add_parser("run", help="start the gateway and stay until Ctrl-C or SIGTERM")
+    _common(run)
+    run.add_argument(
+        "--ready-file", type=Path, metavar="F", help="write the bound addresses here as JSON once all listeners are up"
+    )
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser("demo", help="start a gateway with a demo site and let simulated devices make a call")
+    _common(demo)
+    demo.add_argument("--once", action="store_true", help="end after the call instead of staying up")
+    demo.set_defaults(command=_demo)
+
+    check = commands.add_parser("check-config", help="say whether a configuration file is right")
+    check.add_argument("--config", type=Path, metavar="FILE", help="the TOML file to check")
+    check.add_argument("--defaults", action="store_true", help="print every key with its default and meaning instead")
+    check.set_defaults(command=_check_config)
+
+    simulate = commands.add_parser("simulate", help="run a fleet of simulated devices against a running gateway")
+    simulate.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="state folder of the running gateway")
+    simulate.add_argument("--devices", type=int, default=10, metavar="N", help="how many devices (default 10)")
+    simulate.add_argument("--calls-per-minute", type=int, default=6, metavar="C", help="calls a minute among them (default 6)")
+    simulate.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long (default 1)")
+    simulate.set_defaults(command=_simulate)
+
+    token = commands.add_parser("token", help="make a new admin API token (shown once)")
+    token.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="state folder of the gateway")
+    token.add_argument("--name", default="command line", help="what the token is for, as the audit log will show it")
+    token.add_argument(
+        "--role", default="distributor", help="distributor, installer, sub-installer, property-manager or read-only"
+    )
+    token.add_argument("--site", action="append", default=[], metavar="ID", help="limit the token to this site (repeatable)")
+    token.set_defaults(command=_token)
+
+    backup = commands.add_parser("backup", help="write everything a new machine needs into one file; the gateway may be running")
+    backup.add_argument("file", type=Path, metavar="FILE", help="the backup to write, for example portico-2026-11-23.tar.gz")
+    backup.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="state folder of the gateway")
+    backup.set_defaults(command=_backup)
+
+    restore = commands.add_parser("restore", help="fill a new state folder from a backup")
+    restore.add_argument("file", type=Path, metavar="FILE", help="the backup to read")
+    restore.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="a state folder that is still empty")
+    restore.set_defaults(command=_restore)
+    return parser
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration; without it the defaults hold")
+    command.add_argument(
+        "--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help=f"state folder (default: ./{DEFAULT_STATE})"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from gateway.run import run_node
+
+    return run_node(config.load(options.config), options.state, options.ready_file)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from gateway.demo import run_demo
+
+    return run_demo(options.config, options.state, once=options.once)
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    if options.defaults:
+        print(config.reference())
+        return 0
+    config.load(options.config)
+    print(f"{options.config or 'the defaults'}: all right. Start it with: portico run" + _config_flag(options.config))
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    ready = options.state / "ready.json"
+    if not ready.exists():
+        raise StartError(
+            f"no gateway is running on state folder {options.state}. Start one first: portico run --state {options.state}"
+        )
+    flags = {
+        "--ready-file": ready,
+        "--devices": options.devices,
+        "--calls-per-minute": options.calls_per_minute,
+        "--minutes": options.minutes,
+    }
+    command = [sys.executable, "-m", "simulators", "fleet"]
+    os.execv(sys.executable, command + [str(word) for flag in flags.items() for word in flag])  # noqa: S606
+
+
+def _token(options: argparse.Namespace) -> int:
+    from gateway.tokens import make_token
+
+    secret = make_token(options.state, name=options.name, role=options.role, sites=tuple(options.site))
+    print(secret)
+    print("This is shown once. Use it as:  Authorization: Bearer <token>", file=sys.stderr)
+    return 0
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from gateway.backup import backup
+
+    names = backup(options.state, options.file)
+    print(f"{options.file}: {', '.join(names)}")
+    print("It opens every secret of this installation: keep it where only you can read it.")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from gateway.backup import restore
+
+    names = restore(options.file, options.state)
+    print(f"{options.state}: restored {', '.join(names)}. Start it with: portico run --state {options.state}")
+    return 0
+
+
+def _config_flag(path: Path | None) -> str:
+    return f" --config {path}" if path else ""

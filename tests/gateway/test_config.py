@@ -1,0 +1,93 @@
+"""The configuration: defaults work, every mistake is named with its file, key and what is allowed."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway import config
+from gateway.config import Config
+from gateway.errors import ConfigError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "portico.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_no_file_is_a_working_configuration() -> None:
+    assert config.load(None) == Config()
+    assert Config().listen.sip_udp == 5060
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path, '[listen]\naddress = "127.0.0.1"\nsip_udp = 0\n[sip]\ndomains = ["a.example"]\n')
+    read = config.load(path)
+    assert (read.listen.address, read.listen.sip_udp, read.sip.domains) == ("127.0.0.1", 0, ("a.example",))
+    assert read.public_host == "127.0.0.1"
+
+
+def test_an_unknown_key_names_file_key_and_what_is_allowed(tmp_path: Path) -> None:
+    path = written(tmp_path, "[listen]\nsip_udpp = 5060\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "listen.sip_udpp" in message
+    assert "Did you mean 'sip_udp'" in message
+    assert "remote_control" in message
+    assert caught.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[listen]\nsip_udp = "5060"\n', "listen.sip_udp"),
+        ("[listen]\nsip_udp = 70000\n", "listen.sip_udp"),
+        ("[listen]\nsip_udp = true\n", "listen.sip_udp"),
+        ('[log]\nlevel = "loud"\n', "log.level"),
+        ('[sip]\nrealm = "with space"\n', "sip.realm"),
+        ('[remote_control]\ndomain = "UPPER"\n', "remote_control.domain"),
+        ('[public]\nhost = "a b"\n', "public.host"),
+        ("node = 3\n", "node"),
+        ("listen = 3\n", "listen"),
+    ],
+)
+def test_a_bad_value_names_its_key(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        config.load(written(tmp_path, text))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(written(tmp_path, "[listen]\nfoo = 1\nsip_udp = -5\n[nope]\n"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("text", ["[listen", "a = \x00", "\udcff"])
+def test_no_toml(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "portico.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError, match="TOML"):
+        config.load(path)
+
+
+def test_a_missing_file_and_a_huge_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path / "absent.toml")
+    huge = tmp_path / "huge.toml"
+    huge.write_bytes(b"#" * (config.MAX_CONFIG_BYTES + 1))
+    with pytest.raises(ConfigError, match="larger"):
+        config.load(huge)
+
+
+def test_rules_across_keys(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="go together"):
+        config.load(written(tmp_path, '[tls]\ncertificate = "a.pem"\n'))
+    with pytest.raises(ConfigError, match="min_expires"):
+        config.load(written(tmp_path, "[sip]\nmin_expires = 600\nmax_expires = 300\n"))
+
+
+def test_the_reference_is_itself_a_valid_configuration() -> None:
+    assert config.parse(tomllib.loads(config.reference()), "reference") == Config()
