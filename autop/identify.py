@@ -1,0 +1,67 @@
+"""Whom a request is about: a request target in, a MAC file or common file with its token out, or one refusal.
+
+The grammar is what devices ask for, and nothing else exists: `/autop/<token>/<file>`, where the file is a MAC in any
+spelling or a common file's name, `.cfg` in any case. Every other target, whatever its trick, is the same `None`: the caller
+cannot even learn why, so neither can the client (reliability-and-security.md S20, S22).
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from autop.catalogue import COMMON_FILES
+from registry.errors import MalformedMac
+from registry.mac import MacAddress
+
+MAX_TARGET = 300
+"""Bytes of the longest target that is read: the URL field's 127 characters, a percent-encoded file name and room."""
+
+# Two slashes before the file are allowed: a device whose URL ends in one may append another before the name.
+_TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/([A-Za-z0-9_-]{16,64})//?([A-Za-z0-9.:%-]{1,80})")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.cfg", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class MacFile:
+    """A device's own configuration, asked for under `token`."""
+
+    token: str = field(repr=False)
+    mac: MacAddress
+
+
+@dataclass(frozen=True, slots=True)
+class CommonFile:
+    """A model's common file, asked for under `token`. `name` is without `.cfg`, in the catalogue's case."""
+
+    token: str = field(repr=False)
+    name: str
+
+
+Asked = MacFile | CommonFile
+
+_COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
+
+
+def identify(target: bytes) -> Asked | None:
+    """What a request target asks for, or None for everything that is not exactly a file of ours."""
+    if len(target) > MAX_TARGET:
+        return None
+    found = _TARGET.fullmatch(target)
+    if found is None:
+        return None
+    file = _FILE.fullmatch(_unescaped(found[2]))
+    if file is None:
+        return None
+    token, name = found[1].decode("ascii"), file[1].decode("ascii")
+    common = _COMMON_BY_NAME.get(name.lower())
+    if common is not None:
+        return CommonFile(token, common)
+    try:
+        return MacFile(token, MacAddress.parse(name))
+    except MalformedMac:
+        return None
+
+
+def _unescaped(name: bytes) -> bytes:
+    # Once only: what is still escaped afterwards fails the grammar, so double encoding leads nowhere.
+    return _ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), name)

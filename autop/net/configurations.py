@@ -1,0 +1,187 @@
+"""`Configurations`: the file for a token and a name, from the read model and the vault, or a refusal that tells nothing.
+
+An unknown MAC walks the same path as a known one with a wrong token: one look-up, one sealed token opened, one comparison.
+Rendered bytes are cached under the versions of all that went into them, so that a re-poll costs look-ups and no rendering.
+"""
+
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from autop.errors import AutopError
+from autop.fingerprint import strong_etag
+from autop.identify import Asked, MacFile
+from autop.net.neighbours import Neighbours
+from autop.net.zones import zone
+from autop.observer import Outcome, Reason
+from autop.render import Facts, render
+from autop.settings import AutopSettings, Contact
+from registry.errors import BadSeal, RegistryError
+from registry.mac import MacAddress
+from registry.records import Account, Device, DeviceKind, Relay, Site
+from registry.store import Record, Stored
+from registry.vault import Vault
+
+R = TypeVar("R", bound=Record)
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""Rendered bytes kept: about 30,000 configurations."""
+_ENTRY_COST = 600
+"""Bytes an entry costs beside its file: measured on the key, the tag and the dict (sys.getsizeof), rounded up."""
+_DECOY = "autop-decoy"
+
+
+class Records(Protocol):
+    """What is asked of the read model."""
+
+    async def get(self, kind: type[R], key: str) -> Stored[R] | None: ...
+
+
+class NeighbourSource(Protocol):
+    """Who else is in a site (`SiteNeighbours`)."""
+
+    async def of(self, site: str) -> Neighbours: ...
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file a device proved to be its own. The body holds its secrets."""
+
+    mac: MacAddress
+    body: bytes = field(repr=False)
+    etag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No file. The reason is for the observer only."""
+
+    outcome: Outcome
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingredients:
+    """All that a file is made of; equal ingredients make equal bytes."""
+
+    device: Stored[Device]
+    account: Stored[Account] | None
+    site: Stored[Site] | None
+    door_relays: tuple[Relay, ...]
+    contacts: tuple[Contact, ...]
+
+    def versions(self) -> tuple[object, ...]:
+        account, site = self.account, self.site
+        return (
+            self.device.version,
+            account.version if account else 0,
+            site.version if site else 0,
+            self.door_relays,
+            self.contacts,
+        )
+
+
+class Configurations:
+    """Finds and renders configurations. `neighbours` None: monitors get no door codes and guard phones no speed dials."""
+
+    def __init__(
+        self,
+        *,
+        read_model: Records,
+        vault: Vault,
+        settings: AutopSettings,
+        neighbours: NeighbourSource | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._records = read_model
+        self._vault = vault
+        self._settings = settings
+        self._neighbours = neighbours
+        self._decoy = vault.seal(b"\0" * 26, _DECOY)
+        self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
+        self._cache_room = cache_bytes
+
+    async def find(self, asked: Asked | None) -> File | Refused:
+        """The file for what `identify` made of a request. Never raises for anything a client or a record can cause."""
+        try:
+            device = await self._proven(asked)
+            if device is None:
+                return Refused(Outcome.REFUSED, Reason.NO_PROOF if isinstance(asked, MacFile) else Reason.NO_SUCH_FILE)
+            return self._file(await self._ingredients(device))
+        except BadSeal:
+            return Refused(Outcome.ERROR, Reason.UNSEALED)
+        except AutopError:
+            return Refused(Outcome.ERROR, Reason.UNRENDERABLE)
+        except RegistryError:
+            return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+
+    async def preview(self, mac: MacAddress) -> File | None:
+        """The file this device would get now, for an operator who may see it. None: no such device.
+
+        Raises BadSeal, AutopError and RegistryError: an operator is told what a device is not.
+        """
+        device = await self._records.get(Device, mac.text)
+        return None if device is None else self._file(await self._ingredients(device))
+
+    async def _proven(self, asked: Asked | None) -> Stored[Device] | None:
+        """The device whose token came with the request. Every other case does the same work and returns None."""
+        mac, token = (asked.mac.text, asked.token) if isinstance(asked, MacFile) else ("", "")
+        device = await self._records.get(Device, mac)
+        if device is None:
+            expected = self._vault.open(self._decoy, _DECOY)
+        else:
+            expected = self._vault.open(device.record.sealed_token, f"device-token:{mac}")
+        right = hmac.compare_digest(expected, token.encode())
+        return device if right and device is not None else None
+
+    async def _ingredients(self, device: Stored[Device]) -> _Ingredients:
+        record = device.record
+        account = await self._records.get(Account, record.account) if record.account else None
+        site = await self._records.get(Site, record.site)
+        door_relays: tuple[Relay, ...] = ()
+        contacts: tuple[Contact, ...] = ()
+        if self._neighbours is not None and record.kind is DeviceKind.INDOOR_MONITOR:
+            door_relays = (await self._neighbours.of(record.site)).door_relays(record.department)
+        elif self._neighbours is not None and record.kind is DeviceKind.GUARD_PHONE:
+            contacts = (await self._neighbours.of(record.site)).contacts(record)
+        return _Ingredients(device, account, site, door_relays, contacts)
+
+    def _file(self, ingredients: _Ingredients) -> File:
+        key, versions = ingredients.device.record.key, ingredients.versions()
+        cached = self._cache.get(key)
+        if cached is not None and cached[0] == versions:
+            self._cache.move_to_end(key)
+            return cached[1]
+        record = ingredients.device.record
+        body = render(record, self._facts(ingredients))
+        file = File(record.mac, body, strong_etag(body))
+        self._keep(key, versions, file)
+        return file
+
+    def _keep(self, key: str, versions: tuple[object, ...], file: File) -> None:
+        earlier = self._cache.pop(key, None)
+        if earlier is not None:
+            self._cache_room += len(earlier[1].body) + _ENTRY_COST
+        self._cache[key] = (versions, file)
+        self._cache_room -= len(file.body) + _ENTRY_COST
+        while self._cache_room < 0 and self._cache:
+            _, (_, dropped) = self._cache.popitem(last=False)
+            self._cache_room += len(dropped.body) + _ENTRY_COST
+
+    def _facts(self, ingredients: _Ingredients) -> Facts:
+        device = ingredients.device.record
+        account = ingredients.account.record if ingredients.account else None
+        site = ingredients.site.record if ingredients.site else None
+        mac, vault = device.mac.text, self._vault
+        return Facts(
+            settings=self._settings,
+            token=vault.open_text(device.sealed_token, f"device-token:{mac}"),
+            account=account,
+            sip_password=vault.open_text(account.sealed_password, f"account:{account.username}") if account else "",
+            web_password=vault.open_text(device.sealed_web_password, f"device-web:{mac}") if device.sealed_web_password else "",
+            channel_key=vault.open(device.sealed_channel_key, f"device-channel:{mac}") if device.sealed_channel_key else b"",
+            zone=zone(site.time_zone) if site else None,
+            door_relays=ingredients.door_relays,
+            contacts=ingredients.contacts,
+        )

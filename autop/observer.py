@@ -1,0 +1,47 @@
+"""What autop tells its observer: an outcome for every answer, and who fetched which bytes."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from registry.mac import MacAddress
+
+
+class Outcome(StrEnum):
+    """How a request or a connection ended, as metrics count it."""
+
+    SERVED = "served"
+    NOT_MODIFIED = "not_modified"
+    REFUSED = "refused"
+    LIMITED = "limited"
+    ERROR = "error"
+
+
+class Reason(StrEnum):
+    """Why, within an outcome. A closed list, fit for a label; never told to the client."""
+
+    NONE = ""
+    NO_SUCH_FILE = "no_such_file"
+    NO_PROOF = "no_proof"
+    BAD_REQUEST = "bad_request"
+    METHOD = "method"
+    BODY = "body"
+    HEAD_TOO_LARGE = "head_too_large"
+    TOO_SLOW = "too_slow"
+    HANDSHAKE = "handshake"
+    PRESSURE = "pressure"
+    NO_DESCRIPTORS = "no_descriptors"
+    UNRENDERABLE = "unrenderable"
+    UNSEALED = "unsealed"
+    UNAVAILABLE = "unavailable"
+
+
+class AutopObserver(Protocol):
+    """Given to the shells by the composition root. Both methods are called on the event loop and must not block."""
+
+    def answered(self, outcome: Outcome, reason: Reason) -> None:
+        """One request was answered, or one connection ended without an answer."""
+        ...
+
+    def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:
+        """A device that proved itself asked for its file and now has the bytes of `etag` (also by a 304), from address `peer`."""
+        ...

@@ -1,0 +1,124 @@
+"""What a device kind must answer: which keys its settings become. And what the catalogue knows of a model.
+
+A profile writes only keys that a vendor file, a manual or a field driver has for that kind (akuvox-devices.md section 4;
+`tests/golden/autop/known-keys.txt` holds it to that), plus the channel's own keys, which other devices skip.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from autop.cfg_format import label
+from autop.settings import KEEP_ALIVE_SECONDS, AutopPoll, ChannelAddress, Clock, DeviceSettings, SipAccount
+from registry.records import DeviceKind
+
+Line = tuple[str, str]
+
+
+class ButtonKey(Enum):
+    """Under which key a door phone holds what its call button dials."""
+
+    LOCAL_PARAM = "Config.Programable.SOFTKEY01.LocalParam1"  # up to 8 numbers joined by ";", padded (R20A, S5xx)
+    PARAM = "Config.Programable.SOFTKEY01.Param1"  # one number (older firmware, Qtech)
+    SPEED_DIAL = "Config.Features.SPEEDDIAL.Num01"  # one number
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model: names of its files and what is peculiar about it.
+
+    `common_file` is the name without `.cfg`, empty where it is not known or there is none. `firmware` is the first number of
+    its firmware versions (M of M.C.x.y), `extension` that of its images; None or empty where no source has it: then an image
+    is not to be offered. `dtmf_type` is Account.DTMF.Type for RFC 4733 where a source has it for this model (the numbers
+    conflict between models). `gmt_prefix`: time zones are written `GMT+3:00` rather than `+03:00`.
+    """
+
+    name: str
+    kind: DeviceKind
+    firmware: int | None = None
+    common_file: str = ""
+    extension: str = ""
+    account: str = "Account1"
+    button: ButtonKey = ButtonKey.LOCAL_PARAM
+    relays: int = 3
+    dtmf_type: int | None = None
+    gmt_prefix: bool = True
+    has_channel: bool = False
+
+
+class Profile(Protocol):
+    """A device kind. Called by `render` for every device of the kind; pure, and the same lines in the same order each time."""
+
+    def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
+        """Keys and values for these settings. Values are not checked here: `cfg_format.write` does, once, for all."""
+        ...
+
+
+def account_lines(account: SipAccount, model: Model) -> Iterator[Line]:
+    """The SIP account with its server, registration and NAT keys. A disabled one is written without its secret."""
+    prefix = f"Config.{model.account}"
+    yield f"{prefix}.GENERAL.Enable", "1" if account.enabled else "0"
+    shown = label(account.display_name) or account.username
+    yield f"{prefix}.GENERAL.Label", shown
+    yield f"{prefix}.GENERAL.DisplayName", shown
+    yield f"{prefix}.GENERAL.UserName", account.username
+    yield f"{prefix}.GENERAL.AuthName", account.username
+    yield f"{prefix}.GENERAL.Pwd", account.password if account.enabled else ""
+    yield f"{prefix}.SIP.Server", account.host
+    if account.port is not None:
+        yield f"{prefix}.SIP.Port", str(account.port)
+    yield f"{prefix}.SIP.TransType", str(int(account.transmission))
+    yield f"{prefix}.REG.Timeout", str(account.registration_seconds)
+    yield f"{prefix}.NAT.UdpKeepEnable", "1"
+    yield f"{prefix}.NAT.UdpKeepInterval", str(KEEP_ALIVE_SECONDS)
+    yield f"{prefix}.NAT.Rport", "1"
+    if model.dtmf_type is not None:
+        yield f"{prefix}.DTMF.Type", str(model.dtmf_type)
+
+
+def shared_lines(settings: DeviceSettings, model: Model) -> Iterator[Line]:
+    """What every kind has: direct-IP calls, web login, time, autop, channel."""
+    yield "Config.Settings.GENERAL.DirectIP", "1" if settings.direct_ip else "0"
+    if settings.web_password:
+        yield "Config.Settings.WEB_LOGIN.Password", settings.web_password
+    if settings.clock is not None:
+        yield from _clock_lines(settings.clock, model)
+    if settings.poll is not None:
+        yield from _poll_lines(settings.poll)
+    if settings.channel is not None and model.has_channel:
+        yield from _channel_lines(settings.channel)
+
+
+def _clock_lines(clock: Clock, model: Model) -> Iterator[Line]:
+    if clock.ntp_server:
+        yield "Config.Settings.SNTP.Enable", "1"
+        yield "Config.Settings.SNTP.NTPServer1", clock.ntp_server
+    if clock.gmt_offset_minutes is not None:
+        yield "Config.Settings.SNTP.TimeZone", _zone(clock.gmt_offset_minutes, model)
+        if clock.city:
+            yield "Config.Settings.SNTP.Name", label(clock.city)
+
+
+def _zone(minutes: int, model: Model) -> str:
+    sign = "-" if minutes < 0 else "+"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"GMT{sign}{hours}:{rest:02d}" if model.gmt_prefix else f"{sign}{hours:02d}:{rest:02d}"
+
+
+def _poll_lines(poll: AutopPoll) -> Iterator[Line]:
+    yield "Config.Autoprovision.GENERAL.Url", poll.url
+    yield "Config.Autoprovision.MODE.Mode", "3"  # at power-on and repeatedly
+    yield "Config.Autoprovision.SCHEDULE.DayOfWeek", "0"  # daily
+    yield "Config.Autoprovision.SCHEDULE.HourOfDay", str(poll.hour)
+    yield "Config.Autoprovision.SCHEDULE.MinuteOfHour", str(poll.minute)
+    yield "Config.Autoprovision.SCHEDULE.SecondOfMinute", str(poll.second)
+
+
+def _channel_lines(channel: ChannelAddress) -> Iterator[Line]:
+    yield "Config.Portico.CHANNEL.Enable", "1"
+    yield "Config.Portico.CHANNEL.Server", channel.host
+    yield "Config.Portico.CHANNEL.Port", str(channel.port)
+    yield "Config.Portico.CHANNEL.Key", channel.key
+    if channel.ca_sha256:
+        yield "Config.Portico.CHANNEL.CaSha256", channel.ca_sha256

@@ -1,0 +1,50 @@
+"""Door phones, multi-tenant (0) and single-tenant (1): an account, relays with DTMF codes, a call button."""
+
+from collections.abc import Iterator
+
+from autop.cfg_format import label
+from autop.profiles.base import ButtonKey, Line, Model, account_lines, shared_lines
+from autop.settings import MAX_BUTTON_NUMBERS, DeviceSettings, DoorRelay
+
+RELAY_LETTERS = "ABC"
+"""Relays whose keys a source has. A fourth relay (D) has none."""
+
+
+class DoorPhone:
+    """Profile of the kinds 0 and 1."""
+
+    def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
+        """Account, button, relays, then what every kind has."""
+        if settings.account is not None:
+            yield from account_lines(settings.account, model)
+        if settings.button_numbers:
+            yield model.button.value, button_value(settings.button_numbers, model.button)
+        yield from relay_lines(settings.relays[: model.relays])
+        yield from shared_lines(settings, model)
+
+
+def button_value(numbers: tuple[str, ...], button: ButtonKey) -> str:
+    """The numbers a button dials: eight places joined by `;` where the firmware knows groups, else the first one."""
+    if button is not ButtonKey.LOCAL_PARAM:
+        return numbers[0]
+    dialled = numbers[:MAX_BUTTON_NUMBERS]
+    return ";".join(dialled + ("",) * (MAX_BUTTON_NUMBERS - len(dialled)))
+
+
+def relay_lines(relays: tuple[DoorRelay, ...]) -> Iterator[Line]:
+    """DTMF codes, hold times and the first relay's name.
+
+    `DTMF.Option` 0 says that codes have one digit; what it says of longer ones no source tells, so then it is not written.
+    The hold time of relay A has two spellings, by firmware; a device skips the one it does not know.
+    """
+    relays = relays[: len(RELAY_LETTERS)]
+    codes = [relay.dtmf_code for relay in relays]
+    if any(codes) and all(len(code) <= 1 for code in codes):
+        yield "Config.DoorSetting.DTMF.Option", "0"
+    for place, code in enumerate(codes, 1):
+        yield f"Config.DoorSetting.DTMF.Code{place}", code
+    for letter, relay in zip(RELAY_LETTERS, relays, strict=False):
+        if letter == "A":
+            yield "Config.DoorSetting.RELAY.RelayNameA", label(relay.name)
+            yield "Config.DoorSetting.RELAY.HoldDelayA", str(relay.hold_seconds)
+        yield f"Config.DoorSetting.RELAY.Relay{letter}Delay", str(relay.hold_seconds)

@@ -1,0 +1,25 @@
+"""Guard phones (3): an account and speed dials to the site's doors and monitors."""
+
+from collections.abc import Iterator
+
+from autop.cfg_format import label
+from autop.profiles.base import Line, Model, account_lines, shared_lines
+from autop.settings import MAX_SPEED_DIALS, Contact, DeviceSettings
+
+
+class GuardPhone:
+    """Profile of kind 3."""
+
+    def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
+        """Account, speed dials, then what every kind has."""
+        if settings.account is not None:
+            yield from account_lines(settings.account, model)
+        yield from speed_dial_lines(settings.contacts)
+        yield from shared_lines(settings, model)
+
+
+def speed_dial_lines(contacts: tuple[Contact, ...]) -> Iterator[Line]:
+    """The first twelve contacts, a label and a number each."""
+    for place, contact in enumerate(contacts[:MAX_SPEED_DIALS], 1):
+        yield f"Config.Features.SPEEDDIAL.Label{place:02d}", label(contact.name)
+        yield f"Config.Features.SPEEDDIAL.Num{place:02d}", contact.number

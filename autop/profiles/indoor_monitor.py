@@ -1,0 +1,27 @@
+"""Indoor monitors (2): an account, and the DTMF codes that open the doors they talk to."""
+
+from collections.abc import Iterator
+
+from autop.cfg_format import label
+from autop.profiles.base import Line, Model, account_lines, shared_lines
+from autop.settings import DeviceSettings, DoorRelay
+
+_CODE_KEYS = ("DTMFCode", "DTMFCode2", "DTMFCode3")
+
+
+class IndoorMonitor:
+    """Profile of kind 2. Its `relays` are those of the doors that may ring it."""
+
+    def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
+        """Account, unlock codes, then what every kind has."""
+        if settings.account is not None:
+            yield from account_lines(settings.account, model)
+        yield from unlock_lines(settings.relays[: model.relays])
+        yield from shared_lines(settings, model)
+
+
+def unlock_lines(relays: tuple[DoorRelay, ...]) -> Iterator[Line]:
+    """What the unlock buttons send while talking, and what they are called."""
+    for place, (item, relay) in enumerate(zip(_CODE_KEYS, relays, strict=False), 1):
+        yield f"Config.DoorSetting.RELAY.{item}", relay.dtmf_code
+        yield f"Config.DoorSetting.RELAY.TalkingColDisplayName{place}", label(relay.name)

@@ -1,0 +1,115 @@
+"""`render(device, facts)`: a device's configuration as the exact bytes it fetches.
+
+Pure and deterministic: the same device and facts give the same bytes, on any node, at any time, because devices hash the
+file and apply it again when it differs. Layers from general to particular are merged key by key: profile (which knows
+model, site and device), then the device's own autop commands, of which the last wins.
+"""
+
+from dataclasses import dataclass, field
+
+from autop import catalogue
+from autop.cfg_format import merge, parse_commands, write
+from autop.settings import (
+    AutopPoll,
+    AutopSettings,
+    ChannelAddress,
+    Clock,
+    Contact,
+    DeviceSettings,
+    DoorRelay,
+    SipAccount,
+    poll_time,
+)
+from registry.records import Account, Device, DeviceKind, Relay
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A site's time zone as devices write it: its standard offset from GMT and the city after which it is named."""
+
+    gmt_offset_minutes: int
+    city: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `render` needs to know beside the device's record. Secrets are in the clear here and only here.
+
+    `token` is the device's autop token. `channel_key` empty: no channel. `door_relays`: relays that an indoor monitor may
+    open (ignored for other kinds). `contacts`: whom a guard phone can dial. `zone` None: the device keeps its own.
+    """
+
+    settings: AutopSettings
+    token: str = field(repr=False)
+    account: Account | None = None
+    sip_password: str = field(default="", repr=False)
+    web_password: str = field(default="", repr=False)
+    channel_key: bytes = field(default=b"", repr=False)
+    zone: Zone | None = None
+    door_relays: tuple[Relay, ...] = ()
+    contacts: tuple[Contact, ...] = ()
+
+
+def render(device: Device, facts: Facts) -> bytes:
+    """The file `<MAC>.cfg` of this device.
+
+    Raises UnknownModel (the record's model left the catalogue) and RejectedValue (a secret or address the device would
+    misread): a device keeps its present configuration rather than get a broken one. Labels are repaired instead, and
+    autop commands that are not well formed are left out; both are refused where they are entered.
+    """
+    row = catalogue.model(device.model)
+    profile = catalogue.PROFILES[device.kind]
+    own = parse_commands(device.autop_commands).settings
+    return write(merge(dict(profile.lines(device_settings(device, facts), row)), own))
+
+
+def device_settings(device: Device, facts: Facts) -> DeviceSettings:
+    """What this device is to be, before any profile: the typed middle between records and keys."""
+    return DeviceSettings(
+        account=_sip_account(device, facts),
+        relays=_relays(facts.door_relays if device.kind is DeviceKind.INDOOR_MONITOR else device.relays),
+        button_numbers=tuple(number for number in device.button_number.split(";") if number),
+        contacts=facts.contacts,
+        web_password=facts.web_password,
+        clock=_clock(facts),
+        poll=_poll(device, facts),
+        channel=_channel(facts),
+    )
+
+
+def _sip_account(device: Device, facts: Facts) -> SipAccount | None:
+    account = facts.account
+    if account is None:
+        return None
+    return SipAccount(
+        username=account.username,
+        password=facts.sip_password,
+        display_name=account.display_name or device.name,
+        host=facts.settings.sip_host,
+        port=facts.settings.sip_port(device.transmission),
+        transmission=device.transmission,
+        registration_seconds=facts.settings.registration_seconds,
+        enabled=account.enabled,
+    )
+
+
+def _relays(relays: tuple[Relay, ...]) -> tuple[DoorRelay, ...]:
+    return tuple(DoorRelay(relay.name, relay.dtmf_code, relay.hold_seconds) for relay in relays)
+
+
+def _clock(facts: Facts) -> Clock | None:
+    if facts.zone is None:
+        return Clock(facts.settings.ntp_server) if facts.settings.ntp_server else None
+    return Clock(facts.settings.ntp_server, facts.zone.gmt_offset_minutes, facts.zone.city)
+
+
+def _poll(device: Device, facts: Facts) -> AutopPoll:
+    hour, minute, second = poll_time(device.mac, facts.settings.poll_first_hour, facts.settings.poll_hours)
+    return AutopPoll(facts.settings.directory(facts.token), hour, minute, second)
+
+
+def _channel(facts: Facts) -> ChannelAddress | None:
+    settings = facts.settings
+    if not (facts.channel_key and settings.channel_host and settings.channel_port):
+        return None
+    return ChannelAddress(settings.channel_host, settings.channel_port, facts.channel_key.hex(), settings.channel_ca_sha256)
