@@ -384,7 +384,7 @@ class Mux:
     def outgoing(self, room: int) -> list[Piece]:
         """What to write now: all control frames, then DATA of the streams in turn until `room` bytes are reached.
 
-        The last frame may pass `room` by less than its own size. Empty when nothing may be sent.
+        The last frame may pass `room` by 16 KiB and a header. Empty when nothing may be sent.
         """
         pieces: list[Piece] = list(self._control)
         self._control.clear()
@@ -395,7 +395,8 @@ class Mux:
                 continue
             stream.turn = False
             if stream.sendable:
-                room -= self._data_frame(number, stream, SHARED_DATA if self._turns else MAX_DATA, pieces)
+                most = SHARED_DATA if self._turns else min(max(room, SHARED_DATA), MAX_DATA)
+                room -= self._data_frame(number, stream, most, pieces)
                 self._schedule(number, stream)
         return pieces
 

@@ -21,6 +21,8 @@ from tunnel.errors import SessionRefused
 TICKET_SECONDS = 60.0
 SESSION_SECONDS = 3600.0
 IDLE_SECONDS = 900
+CLOCK_SKEW = 5.0
+"""Seconds by which the clock of the node that made a session may be ahead of the one that serves it."""
 _ID_BYTES = 20
 """160 random bits: 32 base32 letters, a DNS label."""
 _SECRET_BYTES = 32
@@ -77,7 +79,7 @@ def open_with_ticket(session: RemoteSession, ticket: str, wall: float, entropy: 
     The caller stores the record with the version it read, so that of two browsers with one link only one gets in.
     """
     right = _SECRET.fullmatch(ticket) is not None and _same(_hash(ticket), session.ticket_hash)
-    in_time = session.created <= wall < session.ticket_expires
+    in_time = session.created - CLOCK_SKEW <= wall < session.ticket_expires
     if not right or not in_time or session.used is not None or not _runs(session, wall):
         raise SessionRefused("no such link")
     cookie = _secret(entropy)
@@ -153,7 +155,7 @@ async def close_session(store: Store, session_id: str, *, reason: str, wall: flo
 
 
 def _runs(session: RemoteSession, wall: float) -> bool:
-    return session.ended is None and session.created <= wall < session.expires
+    return session.ended is None and session.created - CLOCK_SKEW <= wall < session.expires
 
 
 def _secret(entropy: Entropy) -> str:

@@ -1,0 +1,163 @@
+"""`DeviceLink`: the gateway's end of one authenticated link: streams to the device, its events, calls."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from registry.mac import MacAddress
+from tunnel.errors import Code, LinkDown, LocalError, PeerError
+from tunnel.frames import EVENT_ID_SIZE
+from tunnel.messages import Call, DeviceEvent, Result
+from tunnel.net.link import Link
+from tunnel.net.pipe import StreamPipe
+from tunnel.net.ports import EventSink
+from tunnel.outputs import LinkFailed, PeerLeaving
+
+MAX_OPEN_CALLS = 16
+
+
+class DeviceLink:
+    """One generation of a device's link. `ended(device_link, reason)` is called once, when it is over."""
+
+    __slots__ = (
+        "_calls",
+        "_ended",
+        "_entropy",
+        "_event_failed",
+        "_events",
+        "_keeping",
+        "_link",
+        "_sink",
+        "address",
+        "capabilities",
+        "generation",
+        "mac",
+        "replaced",
+    )
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        mac: MacAddress,
+        generation: int,
+        address: str,
+        capabilities: tuple[str, ...],
+        sink: EventSink,
+        entropy: Callable[[int], bytes],
+        ended: Callable[["DeviceLink", str], None],
+        event_failed: Callable[[MacAddress], None],
+    ) -> None:
+        self._link = link
+        self.mac = mac
+        self.generation = generation
+        self.address = address
+        self.capabilities = capabilities
+        self.replaced = False
+        self._sink = sink
+        self._entropy = entropy
+        self._ended = ended
+        self._event_failed = event_failed
+        self._events: deque[DeviceEvent] = deque()
+        self._keeping: asyncio.Task[None] | None = None
+        self._calls: dict[bytes, asyncio.Future[Result]] = {}
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes no new streams any more."""
+        return self._link.leaving
+
+    @property
+    def open_streams(self) -> int:
+        return self._link.open_streams
+
+    @property
+    def round_trip(self) -> float | None:
+        """The last ping time in seconds, None before the first."""
+        return self._link.round_trip
+
+    def open(self, service: str) -> StreamPipe:
+        """Open a stream to a service of the device; await `opened()` on it. Raises LinkDown if the link takes none now."""
+        try:
+            return self._link.open(service)
+        except LocalError:
+            raise LinkDown("the link takes no new streams") from None
+
+    async def call(self, name: str, body: Mapping[str, Any], deadline: float) -> Result:
+        """Ask the device to do something and wait at most `deadline` seconds for what it answers.
+
+        Raises LinkDown (ended, or too many calls open), TimeoutError; then the device may or may not have done it.
+        """
+        if self._link.leaving or len(self._calls) >= MAX_OPEN_CALLS:
+            raise LinkDown("the link takes no calls now")
+        call = Call(self._entropy(EVENT_ID_SIZE), name, body, max(1, int(deadline * 1000)))
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._calls[call.id] = answer
+        try:
+            self._link.send_call(call)
+            async with asyncio.timeout(deadline):
+                return await answer
+        finally:
+            del self._calls[call.id]
+
+    def drain(self, retry_after: float, jitter: float) -> None:
+        """GOAWAY: the device shall come back with a new link after retry_after + random(0, jitter) seconds."""
+        if not self._link.leaving:
+            self._link.go_away(Code.SHUTDOWN, retry_after, jitter)
+
+    def close(self, code: Code, text: str) -> None:
+        """End the link with an ERROR frame; all its streams end."""
+        self._link.fail(PeerError(code, text))
+
+    # ---- LinkOwner ------------------------------------------------------------------------------------------
+
+    def stream_offered(self, _link: Link, pipe: StreamPipe, _service: str) -> None:
+        """A device may open nothing at the gateway in version 1: the gateway's own list of services is empty."""
+        pipe.reset(Code.SERVICE_REFUSED)
+
+    def event_arrived(self, _link: Link, event: DeviceEvent) -> None:
+        self._events.append(event)
+        if self._keeping is None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    def event_acknowledged(self, _link: Link, _event_id: bytes) -> None:
+        raise AssertionError("the mux lets no EVENT+ACK through at the gateway")
+
+    def call_arrived(self, _link: Link, _call: Call) -> None:
+        raise AssertionError("the mux lets no CALL through at the gateway")
+
+    def result_arrived(self, _link: Link, result: Result) -> None:
+        answer = self._calls.get(result.id)
+        if answer is not None and not answer.done():
+            answer.set_result(result)
+
+    def peer_leaving(self, _link: Link, _leaving: PeerLeaving) -> None:
+        """The device will hang up; what is open runs on."""
+
+    def link_ended(self, _link: Link, failure: LinkFailed) -> None:
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(LinkDown("the link ended before the device answered"))
+        if self.replaced:
+            reason = "replaced"
+        elif failure.code == Code.NO_ERROR:
+            reason = "lost"
+        else:
+            reason = failure.text if not failure.by_peer else "peer-error"
+        self._ended(self, reason)
+
+    async def _keep(self) -> None:
+        """Hand events on in order, one at a time; the mux bounds how many wait."""
+        try:
+            while self._events:
+                event = self._events.popleft()
+                try:
+                    await self._sink.on_event(self.mac, event)
+                except Exception:  # any failure of the sink means "not kept", and the device repeats
+                    self._link.forget_event(event.id)
+                    self._event_failed(self.mac)
+                else:
+                    self._link.acknowledge(event.id)
+        finally:
+            self._keeping = None

@@ -1,0 +1,145 @@
+"""`StreamPipe`: one stream as a task sees it: read, write, finish, reset, with back-pressure both ways."""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from tunnel.errors import Code, StreamClosed
+
+HIGH = 65_536
+"""Bytes of one stream that may wait for credit before `write` waits."""
+LOW = 16_384
+
+
+class PipeLink(Protocol):
+    """What a pipe needs of its link."""
+
+    def write_stream(self, stream: int, data: bytes) -> int:
+        """Queue bytes; returns how many wait now."""
+        ...
+
+    def finish_stream(self, stream: int) -> None: ...
+
+    def reset_stream(self, stream: int, code: Code) -> None: ...
+
+    def consumed(self, stream: int, size: int) -> None: ...
+
+    def accept_stream(self, stream: int, authority: str) -> None: ...
+
+    def wait_writable(self, pipe: "StreamPipe") -> None:
+        """Call `pipe.now_writable()` once at most LOW bytes of it wait."""
+        ...
+
+
+class StreamPipe:
+    """One end of a stream. One task may read while another writes; not two of a kind."""
+
+    __slots__ = ("_chunks", "_finished", "_link", "_opened", "_reading", "_writing", "authority", "ended", "stream")
+
+    def __init__(self, link: PipeLink, stream: int) -> None:
+        self._link = link
+        self.stream = stream
+        self.authority = ""
+        self.ended: StreamClosed | None = None
+        self._chunks: deque[bytes] = deque()
+        self._finished = False
+        self._opened = False
+        self._reading: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
+
+    # ---- for the task ---------------------------------------------------------------------------------------
+
+    async def opened(self) -> str:
+        """Wait until the other end has connected the service; returns the authority it named, or empty.
+
+        Raises StreamClosed with its reason if it does not. The protocol's OPEN deadline bounds the wait.
+        """
+        while not self._opened:
+            if self.ended:
+                raise self.ended
+            await self._wait_reading()
+        return self.authority
+
+    async def read(self) -> bytes:
+        """The next bytes, or b"" once the other end has finished. Raises StreamClosed if the stream was reset."""
+        while not self._chunks:
+            if self._finished:
+                return b""
+            if self.ended:
+                raise self.ended
+            await self._wait_reading()
+        data = self._chunks.popleft()
+        self._link.consumed(self.stream, len(data))
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Queue bytes; waits while too many wait for the other end. Raises StreamClosed."""
+        for start in range(0, len(data), HIGH):
+            if self.ended:
+                raise self.ended
+            part = data[start : start + HIGH] if len(data) > HIGH else data
+            if self._link.write_stream(self.stream, part) > HIGH:
+                await self._wait_writing()
+        if self.ended:
+            raise self.ended
+
+    def finish(self) -> None:
+        """No more bytes from here; reading goes on. May be called again."""
+        if not self.ended:
+            self._link.finish_stream(self.stream)
+
+    def reset(self, code: Code = Code.CANCELLED) -> None:
+        """End both directions now. Nothing happens on a stream that is over."""
+        if not self.ended:
+            self._link.reset_stream(self.stream, code)
+
+    def accept(self, authority: str = "") -> None:
+        """Answer an offered stream: the service is connected."""
+        if not self.ended:
+            self._link.accept_stream(self.stream, authority)
+
+    # ---- for the link ---------------------------------------------------------------------------------------
+
+    def now_opened(self, authority: str) -> None:
+        self._opened, self.authority = True, authority
+        self._wake_reader()
+
+    def now_received(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._wake_reader()
+
+    def now_finished(self) -> None:
+        self._finished = True
+        self._wake_reader()
+
+    def now_ended(self, code: int, clean: bool) -> None:
+        """The stream is over. After a clean end what was received can still be read; after a reset it is dropped."""
+        self.ended = StreamClosed(code)
+        if not clean:
+            self._finished = False
+            self._chunks.clear()
+        self._wake_reader()
+        self.now_writable()
+
+    def now_writable(self) -> None:
+        if self._writing is not None and not self._writing.done():
+            self._writing.set_result(None)
+
+    def _wake_reader(self) -> None:
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
+
+    async def _wait_reading(self) -> None:
+        self._reading = asyncio.get_running_loop().create_future()
+        try:
+            await self._reading
+        finally:
+            self._reading = None
+
+    async def _wait_writing(self) -> None:
+        self._writing = asyncio.get_running_loop().create_future()
+        self._link.wait_writable(self)
+        try:
+            await self._writing
+        finally:
+            self._writing = None

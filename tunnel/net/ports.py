@@ -1,0 +1,94 @@
+"""What the tunnel's shells ask of the node they live in: keys, generations, events kept, and who is told."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from registry.mac import MacAddress
+from registry.records import RemoteSession
+from tunnel.messages import DeviceEvent
+
+
+class ChannelKeys(Protocol):
+    """Where device keys come from."""
+
+    async def channel_key(self, mac: MacAddress) -> bytes | None:
+        """The device's 32-byte channel key, None if there is no such device. Should take the same time for both."""
+        ...
+
+
+class Generations(Protocol):
+    """Numbers the links of a device. With several nodes the numbers come from the shared store."""
+
+    async def next_generation(self, mac: MacAddress) -> int:
+        """A number above every one given before for this MAC, restarts included; 1 .. 2^63-1."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where device events go."""
+
+    async def on_event(self, mac: MacAddress, event: DeviceEvent) -> None:
+        """Keep the event, so that it survives a crash; ids already kept are dropped here. Returning acknowledges it.
+
+        Raising means "not kept": the device will repeat it.
+        """
+        ...
+
+
+class ChannelObserver(Protocol):
+    """Told what happens on channels; counts and logs. Must not raise."""
+
+    def link_up(self, mac: MacAddress, generation: int) -> None: ...
+
+    def link_down(self, mac: MacAddress, generation: int, reason: str) -> None:
+        """`reason` is a word: "replaced" (a newer link is up: the device is not offline), "lost", "silence", an error's name."""
+        ...
+
+    def channel_refused(self, reason: str) -> None:
+        """A connection that came to nothing: tls, alpn, handshake-timeout, not-authorised, protocol, ..."""
+        ...
+
+    def event_failed(self, mac: MacAddress) -> None:
+        """An event could not be kept; the device will repeat it."""
+        ...
+
+
+class VisitorObserver(Protocol):
+    """Told what visitors do; counts, logs and audits. Must not raise. Session ids are secrets: never log them whole."""
+
+    def session_opened(self, session: RemoteSession, address: str) -> None:
+        """A ticket was exchanged for a cookie by the visitor at `address`."""
+        ...
+
+    def session_closed(self, session: RemoteSession, usage: "Usage", reason: str) -> None:
+        """This node serves the session no longer: "expired", "idle", "ended" (revoked), "stopping"."""
+        ...
+
+    def visitor_refused(self, reason: str) -> None:
+        """A request or connection that was not served: tls, no-session, cross-site, bad-request, head-timeout, offline, ..."""
+        ...
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a session used on this node so far."""
+
+    requests: int = 0
+    bytes_to_device: int = 0
+    bytes_to_visitor: int = 0
+    addresses: set[str] = field(default_factory=set)
+
+
+class CountedGenerations:
+    """Generations of one node without a store: counts up from `first`.
+
+    Give `first` from the wall clock in microseconds, so that numbers rise over a restart; 10^6 links a second would be needed to
+    catch up with the clock.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._last = max(first, 0)
+
+    async def next_generation(self, mac: MacAddress) -> int:
+        self._last += 1
+        return self._last
