@@ -263,8 +263,8 @@ class Message:
 
         RFC 3261 8.1.1 and 20: Via, From, To, Call-ID and CSeq are mandatory. Max-Forwards may be absent (RFC 2543 peers).
         """
-        via = self.top_via
-        if len(via.branch) == len(MAGIC_COOKIE) and via.branch.lower() == MAGIC_COOKIE.lower():
+        branch = self.top_via.branch
+        if len(branch) == len(MAGIC_COOKIE) and branch.lower() == MAGIC_COOKIE.lower():
             # RFC 4475 3.2.1: the cookie promises uniqueness, and nothing follows it.
             raise MalformedMessage(400, b"Empty Via Branch")
         self.from_addr  # noqa: B018
@@ -305,7 +305,8 @@ class Request(Message):
     def target(self) -> tuple[bytes, bytes, int | None]:
         """`sip.uri.user_and_host` of the Request-URI, read once per value of `uri`.
 
-        Raises `MalformedMessage`: 416 for a scheme other than sip, sips and tel, 400 for a broken URI or one with headers, which RFC 3261 19.1.1 forbids here (RFC 4475 3.1.2.11).
+        Raises `MalformedMessage`: 416 for a scheme other than sip, sips and tel, 400 for a broken URI or one with headers,
+        which RFC 3261 19.1.1 forbids here (RFC 4475 3.1.2.11).
         """
         uri = self.uri
         if uri is not self._target_of:

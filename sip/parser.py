@@ -13,8 +13,8 @@ from sip.grammar import CONTROLS, decimal, has_bare_control, is_token
 from sip.headers import SINGLE, SPELLINGS, canonical, wire_name
 from sip.message import Request, Response, addresses
 
-MAX_HEADERS: Final = 256
-"""Header lines in one message. Real ones have 10 to 40; each costs memory beyond its bytes."""
+MAX_LINES: Final = 512
+"""Lines in a message head, folds counted. Real messages have 10 to 40; each costs time and memory beyond its bytes."""
 
 _CRLF: Final = b"\r\n"
 _spelling: Final = SPELLINGS.get
@@ -43,16 +43,18 @@ def parse(datagram: bytes) -> Request | Response:
     clean = len(head.translate(None, CONTROLS)) == len(head) - 2 * len(lines) + 2 or not has_bare_control(head)
     start = lines[0]
     del lines[0]
-    names: list[bytes | None] = [_spelling(line.partition(b":")[0]) for line in lines]
     fault = b""
-    if None in names:
-        names, lines, fault = _exact_names(lines)
+    if len(lines) > MAX_LINES:
+        del lines[MAX_LINES:]
+        fault = b"Too Many Headers"
+    names: list[bytes | None] = [_spelling(line.partition(b":")[0]) for line in lines]
+    if None in names and not _name_rest(names, lines):
+        names, lines, broken = _exact_names(lines)
+        fault = fault or broken
     if not clean:
         fault = fault or b"Control Character"
     elif blank == b"":
         fault = fault or b"Message Truncated"
-    elif len(names) > MAX_HEADERS:
-        fault = fault or b"Too Many Headers"
     if start[:8].upper() == b"SIP/2.0 ":
         return _response(start, cast(list[bytes], names), lines, body, fault)
     return _request(start, cast(list[bytes], names), lines, body, fault)
@@ -91,6 +93,19 @@ def _response(start: bytes, names: list[bytes], lines: list[bytes], body: bytes,
     except MalformedMessage as error:
         raise MalformedMessage(0, error.reason) from None
     return response
+
+
+def _name_rest(names: list[bytes | None], lines: list[bytes]) -> bool:
+    """Name the lines that `SPELLINGS` does not know. False when one is a fold or broken, which is for `_exact_names`."""
+    at = -1
+    for _ in range(names.count(None)):
+        at = names.index(None, at + 1)
+        raw, colon, _rest = lines[at].partition(b":")
+        name = canonical(raw)
+        if name == b"" or colon == b"":
+            return False
+        names[at] = name
+    return True
 
 
 def _exact_names(lines: list[bytes]) -> tuple[list[bytes | None], list[bytes], bytes]:

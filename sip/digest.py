@@ -1,0 +1,379 @@
+"""Digest access authentication: RFC 3261 22, RFC 7616, RFC 8760. Server side first, client side at the end.
+
+A nonce is a signed value: issue time, random octets and a MAC over both, so no table of issued nonces exists, nothing an
+unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. What is remembered is which nonce
+counts were used, per nonce, bounded, and only after the digest was right (`NonceWindow`).
+
+The answer to a wrong password, an unknown user, a forged nonce and a missing qop is the same challenge; only a right digest over a
+nonce that is ours but can no longer be used is told `stale=true`, which lets an honest device go on without asking its user.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Final
+
+from sip.errors import MalformedMessage
+from sip.grammar import LWS, unquote
+from sip.message import Request
+from sip.uri import equivalent
+
+MD5: Final = b"MD5"
+SHA_256: Final = b"SHA-256"
+SHA_512_256: Final = b"SHA-512-256"
+
+MAX_CREDENTIALS: Final = 4096
+"""Octets of one Authorization value; real ones have 200 to 400."""
+
+_HASHES: Final[dict[bytes, str]] = {SHA_512_256: "sha512_256", SHA_256: "sha256", MD5: "md5"}
+"""Strongest first: the order of preference of a client (RFC 8760 2.4)."""
+
+_TIME_DIGITS: Final = 12
+_RANDOM_OCTETS: Final = 8
+_SIGNED: Final = _TIME_DIGITS + 2 * _RANDOM_OCTETS
+_MAC_DIGITS: Final = 32
+
+_PARAMETER = re.compile(rb'[ \t]*([A-Za-z0-9.!%*_+`\'~-]+)[ \t]*=[ \t]*(?:("(?:[^"\\]|\\.)*+")|([^\s,"]++))[ \t]*(?:,|\Z)')
+_HEX = re.compile(rb"[0-9A-Fa-f]+")
+
+
+def _hash(algorithm: bytes, text: bytes) -> bytes:
+    if algorithm == MD5:
+        return hashlib.md5(text, usedforsecurity=False).hexdigest().encode()
+    if algorithm == SHA_256:
+        return hashlib.sha256(text).hexdigest().encode()
+    return hashlib.new(_HASHES[algorithm], text).hexdigest().encode()
+
+
+def ha1(algorithm: bytes, username: bytes, realm: bytes, password: bytes) -> bytes:
+    """H(A1) in hex: as secret as the password. Raises KeyError for an algorithm that is not one of ours."""
+    return _hash(algorithm, b"%b:%b:%b" % (username, realm, password))
+
+
+def response_of(
+    algorithm: bytes, ha1_hex: bytes, *, nonce: bytes, nc: bytes, cnonce: bytes, qop: bytes, method: bytes, uri: bytes
+) -> bytes:
+    """The `response` value (RFC 7616 3.4.1); with qop b"" the form of RFC 2069, which only a client may still need."""
+    ha2 = _hash(algorithm, b"%b:%b" % (method, uri))
+    if qop == b"":
+        return _hash(algorithm, b"%b:%b:%b" % (ha1_hex, nonce, ha2))
+    return _hash(algorithm, b"%b:%b:%b:%b:%b:%b" % (ha1_hex, nonce, nc, cnonce, qop, ha2))
+
+
+class Credentials:
+    """An Authorization or Proxy-Authorization value of the Digest scheme. Absent parameters are b"".
+
+    `algorithm` is in upper case (it is a token, so its case does not matter) and MD5 where absent (RFC 7616 3.3).
+    """
+
+    __slots__ = ("algorithm", "cnonce", "nc", "nonce", "qop", "realm", "response", "uri", "username")
+
+    def __init__(self, params: dict[bytes, bytes]) -> None:
+        self.username = params.get(b"username", b"")
+        self.realm = params.get(b"realm", b"")
+        self.nonce = params.get(b"nonce", b"")
+        self.uri = params.get(b"uri", b"")
+        self.response = params.get(b"response", b"")
+        self.algorithm = params.get(b"algorithm", MD5).upper()
+        self.qop = params.get(b"qop", b"").lower()
+        self.nc = params.get(b"nc", b"")
+        self.cnonce = params.get(b"cnonce", b"")
+
+    def __repr__(self) -> str:
+        return f"<Credentials {self.algorithm!r}>"
+
+
+def _parameters(value: bytes, reason: bytes) -> dict[bytes, bytes]:
+    """`Digest name=value, ...` -> lower-case names and unquoted values; empty for another scheme (RFC 4475 3.3.13)."""
+    scheme, _, rest = value.partition(b" ")
+    if scheme.lower() != b"digest":
+        return {}
+    if len(rest) > MAX_CREDENTIALS:
+        raise MalformedMessage(400, reason)
+    params: dict[bytes, bytes] = {}
+    at = 0
+    count = 0
+    while at < len(rest):
+        found = _PARAMETER.match(rest, at)
+        if found is None:
+            if rest[at:].strip(LWS + b",") == b"":
+                break
+            raise MalformedMessage(400, reason)
+        name, quoted, plain = found.groups()
+        params[name.lower()] = unquote(quoted) if quoted is not None else plain
+        count += 1
+        at = found.end()
+    if count != len(params) or count == 0:
+        raise MalformedMessage(400, reason)
+    return params
+
+
+def parse_credentials(value: bytes) -> Credentials | None:
+    """The credentials of one header value; None for a scheme other than Digest. Raises `MalformedMessage` 400."""
+    params = _parameters(value, b"Malformed Authorization")
+    return Credentials(params) if params else None
+
+
+def find_credentials(request: Request, header: bytes, realm: bytes) -> Credentials | None:
+    """The Digest credentials for our realm among all that a request carries in `header` (RFC 3261 22.3), or None.
+
+    `header` is b"authorization" or b"proxy-authorization". Raises `MalformedMessage` 400 when one of them is malformed.
+    """
+    if header not in request.names:
+        return None
+    for value in request.all(header):
+        credentials = parse_credentials(value)
+        if credentials is not None and credentials.realm == realm:
+            return credentials
+    return None
+
+
+class Verdict(IntEnum):
+    """What came of checking credentials."""
+
+    ACCEPTED = 0
+    REFUSED = 1
+    """Wrong response, unknown user, nonce that is not ours, other uri, no qop, unknown algorithm: challenge again."""
+    EXPIRED = 2
+    """Right, over a nonce of ours that is too old: challenge again with stale=true."""
+    REPLAYED = 3
+    """Right, but this nonce count was used before: challenge again with stale=true, for there are honest devices that count wrongly."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the new challenge says stale=true: the secret was right, so the device need not ask its user."""
+        return self is Verdict.EXPIRED or self is Verdict.REPLAYED
+
+
+class NonceWindow:
+    """Which nonce counts were used, for at most `limit` nonces, none longer than a nonce lives.
+
+    Counts may arrive out of order within `WIDTH` (UDP reorders); older ones count as used. When the table is full the oldest
+    entry goes and every nonce that was issued before the newest one forgotten counts as used up, so forgetting never opens a replay.
+    """
+
+    WIDTH: Final = 64
+
+    __slots__ = ("_floor", "_lifetime", "_limit", "_used")
+
+    def __init__(self, *, lifetime: float, limit: int = 65536, started: float = 0.0) -> None:
+        self._used: dict[bytes, tuple[float, int, int]] = {}
+        self._lifetime = lifetime
+        self._limit = limit
+        self._floor = started
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def use(self, nonce: bytes, issued: float, count: int, now: float) -> bool:
+        """Mark `count` as used; False when it was used before or may have been."""
+        held = self._used.get(nonce)
+        if held is None:
+            if issued < self._floor:
+                return False
+            self._make_room(now)
+            self._used[nonce] = (issued, count, 1)
+            return True
+        _, highest, seen = held
+        ahead = count - highest
+        if ahead > 0:
+            seen = (seen << ahead | 1) & (1 << self.WIDTH) - 1 if ahead < self.WIDTH else 1
+            self._used[nonce] = (issued, count, seen)
+            return True
+        if ahead <= -self.WIDTH or seen >> -ahead & 1:
+            return False
+        self._used[nonce] = (issued, highest, seen | 1 << -ahead)
+        return True
+
+    def _make_room(self, now: float) -> None:
+        """Forget what has expired (entries stand in the order of first use), and the oldest entry when still full."""
+        while self._used:
+            oldest = next(iter(self._used))
+            issued = self._used[oldest][0]
+            if issued + self._lifetime >= now:
+                if len(self._used) < self._limit:
+                    return
+                self._floor = max(self._floor, issued)
+            del self._used[oldest]
+
+
+class Verifier:
+    """Challenges and checks credentials for one realm.
+
+    `secret` keys the nonces and is the same on every node of a site of nodes; `entropy(n)` gives n random octets; `algorithms` are
+    offered in this order (RFC 8760: strongest first). `started` is the present `now`: nonces issued before it are stale, because
+    the counts used with them are forgotten. All times are seconds of the clock that the caller passes as `now`.
+    """
+
+    __slots__ = ("_challenges", "_dummy", "_entropy", "_ha1", "_ha1_limit", "_key", "_lifetime", "_window", "algorithms", "realm")
+
+    def __init__(
+        self,
+        *,
+        realm: bytes,
+        secret: bytes,
+        entropy: Callable[[int], bytes],
+        algorithms: Sequence[bytes] = (SHA_256, MD5),
+        lifetime: float = 300.0,
+        started: float = 0.0,
+        max_nonces: int = 65536,
+        max_ha1: int = 65536,
+    ) -> None:
+        self.realm = realm
+        self.algorithms = tuple(algorithms)
+        self._key = hmac.digest(secret, b"sip digest nonce\0" + realm, "sha256")
+        self._entropy = entropy
+        self._lifetime = lifetime
+        self._window = NonceWindow(lifetime=lifetime, limit=max_nonces, started=started)
+        self._challenges = [
+            (b'Digest realm="' + _quote(realm) + b'", nonce="', b'", algorithm=' + name + b', qop="auth"') for name in algorithms
+        ]
+        self._ha1: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
+        self._ha1_limit = max_ha1
+        self._dummy = {name: ha1(name, b"", realm, self._key) for name in algorithms}
+
+    def challenge(self, now: float, *, stale: bool = False) -> list[bytes]:
+        """The WWW-Authenticate or Proxy-Authenticate values of one 401 or 407, one per algorithm, with one fresh nonce."""
+        nonce = self.nonce(now)
+        end = b", stale=true" if stale else b""
+        return [before + nonce + after + end for before, after in self._challenges]
+
+    def nonce(self, now: float) -> bytes:
+        """A fresh nonce: 12 hex digits of milliseconds, 16 random, 32 of MAC."""
+        signed = b"%012x%b" % (int(now * 1000.0), self._entropy(_RANDOM_OCTETS).hex().encode())
+        return signed + self._mac(signed)
+
+    def verify(self, credentials: Credentials, *, method: bytes, uri: bytes, password: bytes | None, now: float) -> Verdict:
+        """Check credentials against the request they came with.
+
+        `uri` is the Request-URI, `password` the secret of `credentials.username` or None for a user that does not exist, who is
+        refused after the same work. Raises nothing.
+        """
+        algorithm = credentials.algorithm
+        count = _nonce_count(credentials.nc)
+        well_formed = (
+            credentials.realm == self.realm
+            and algorithm in self._dummy
+            and credentials.qop == b"auth"
+            and credentials.cnonce != b""
+            and count > 0
+        )
+        if not well_formed:
+            return Verdict.REFUSED
+        issued = self._issued(credentials.nonce)
+        if issued < 0.0 or not _same_uri(credentials.uri, uri):
+            return Verdict.REFUSED
+        expected = response_of(
+            algorithm,
+            self._dummy[algorithm] if password is None else self._ha1_of(credentials.username, algorithm, password),
+            nonce=credentials.nonce,
+            nc=credentials.nc,
+            cnonce=credentials.cnonce,
+            qop=b"auth",
+            method=method,
+            uri=credentials.uri,
+        )
+        right = hmac.compare_digest(expected, credentials.response.lower())
+        if not right or password is None:
+            return Verdict.REFUSED
+        if not issued <= now + 1.0 <= issued + self._lifetime + 1.0:
+            return Verdict.EXPIRED
+        return Verdict.ACCEPTED if self._window.use(credentials.nonce, issued, count, now) else Verdict.REPLAYED
+
+    def _mac(self, signed: bytes) -> bytes:
+        return hmac.digest(self._key, signed, "sha256").hex().encode()[:_MAC_DIGITS]
+
+    def _issued(self, nonce: bytes) -> float:
+        """When a nonce of ours was issued, -1.0 for any other."""
+        signed = nonce[:_SIGNED]
+        if len(nonce) != _SIGNED + _MAC_DIGITS or not hmac.compare_digest(self._mac(signed), nonce[_SIGNED:]):
+            return -1.0
+        return int(signed[:_TIME_DIGITS], 16) / 1000.0
+
+    def _ha1_of(self, username: bytes, algorithm: bytes, password: bytes) -> bytes:
+        """H(A1), remembered for as long as the password is the same."""
+        held = self._ha1.get((username, algorithm))
+        if held is not None and held[0] == password:
+            return held[1]
+        if len(self._ha1) >= self._ha1_limit:
+            del self._ha1[next(iter(self._ha1))]
+        fresh = ha1(algorithm, username, self.realm, password)
+        self._ha1[(username, algorithm)] = (password, fresh)
+        return fresh
+
+
+def _nonce_count(text: bytes) -> int:
+    """`nc-value = 8LHEX`, or -1."""
+    return int(text, 16) if len(text) == 8 and _HEX.fullmatch(text) else -1
+
+
+def _same_uri(claimed: bytes, actual: bytes) -> bool:
+    """RFC 7616 3.4.6: the uri must be the Request-URI, in any equivalent spelling (RFC 3261 19.1.4)."""
+    if claimed == actual:
+        return True
+    try:
+        return equivalent(claimed, actual)
+    except MalformedMessage:
+        return False
+
+
+def _quote(text: bytes) -> bytes:
+    return text.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def answer(
+    challenges: bytes | Sequence[bytes],
+    *,
+    username: bytes,
+    password: bytes,
+    method: bytes,
+    uri: bytes,
+    entropy: Callable[[int], bytes],
+    nc: int = 1,
+) -> bytes:
+    """The Authorization value that answers the strongest challenge we know (RFC 8760 2.4). Client side: simulators, trunks.
+
+    `challenges` are the values of WWW-Authenticate or Proxy-Authenticate. Raises `MalformedMessage` (status 0) when none is usable.
+    """
+    best: dict[bytes, bytes] = {}
+    algorithm = b""
+    for value in [challenges] if isinstance(challenges, bytes) else challenges:
+        params = _parameters(value, b"Malformed Challenge")
+        offered = params.get(b"algorithm", MD5).upper()
+        if b"nonce" in params and _strength(offered) > _strength(algorithm):
+            best, algorithm = params, offered
+    if not best:
+        raise MalformedMessage(0, b"No Usable Challenge")
+    offers = [offer.strip(LWS).lower() for offer in best.get(b"qop", b"").split(b",")]
+    qop = b"auth" if b"auth" in offers else b""
+    realm, nonce, count, cnonce = best.get(b"realm", b""), best[b"nonce"], b"%08x" % nc, entropy(8).hex().encode()
+    response = response_of(
+        algorithm,
+        ha1(algorithm, username, realm, password),
+        nonce=nonce,
+        nc=count,
+        cnonce=cnonce,
+        qop=qop,
+        method=method,
+        uri=uri,
+    )
+    text = b'Digest username="%b", realm="%b", nonce="%b", uri="%b", response="%b", algorithm=%b' % (
+        _quote(username),
+        _quote(realm),
+        _quote(nonce),
+        uri,
+        response,
+        algorithm,
+    )
+    if qop:
+        text += b', qop=auth, nc=%b, cnonce="%b"' % (count, cnonce)
+    if b"opaque" in best:
+        text += b', opaque="' + _quote(best[b"opaque"]) + b'"'
+    return text
+
+
+def _strength(algorithm: bytes) -> int:
+    """Larger is stronger; 0 for what we do not know."""
+    return len(_HASHES) - list(_HASHES).index(algorithm) if algorithm in _HASHES else 0
