@@ -108,7 +108,7 @@ class ServerTransaction(Timed):
     @property
     def awaits_ack(self) -> bool:
         """Whether an ACK is this transaction's: it has answered its INVITE with a non-2xx final."""
-        return self.state is COMPLETED and self.is_invite or self.state is CONFIRMED
+        return self.state is CONFIRMED or (self.state is COMPLETED and self.is_invite)
 
     def repeated(self, now: float) -> None:
         """The request came again."""

@@ -71,11 +71,14 @@ class TransactionLayer:
 
     # Requests in
 
-    def key(self, request: Request) -> bytes:
-        """What a repeat of this request, or its ACK, has in common with it (17.2.3; RFC 2543 rules without the magic cookie)."""
+    def key(self, request: Request, method: bytes = b"") -> bytes:
+        """What a repeat of this request, or its ACK, has in common with it (17.2.3; RFC 2543 rules without the magic cookie).
+
+        With `method`, the key of another request that has this one's Via: a CANCEL finds its INVITE so.
+        """
         via = request.top_via
         branch = via.branch
-        method = request.method
+        method = method or request.method
         if method == b"ACK":
             method = b"INVITE"
         if len(branch) > 7 and branch.startswith(MAGIC_COOKIE):
@@ -101,9 +104,7 @@ class TransactionLayer:
     def open(self, key: bytes, request: Request, flow: Flow, now: float) -> ServerTransaction:
         """Begin a server transaction for a new request. The caller has asked `full` before."""
         invite = request.method == b"INVITE"
-        transaction = ServerTransaction(
-            key, request, flow, reply_flow(request.top_via, flow), self, self._timers, invite
-        )
+        transaction = ServerTransaction(key, request, flow, reply_flow(request.top_via, flow), self, self._timers, invite)
         self._servers[key] = transaction
         if invite:
             transaction.alias = _source_key(request, flow)
@@ -113,9 +114,9 @@ class TransactionLayer:
         return transaction
 
     def invite_of(self, cancel: Request, flow: Flow) -> ServerTransaction | None:
-        """The INVITE transaction that a CANCEL is about (9.2): same branch and sent-by; or, for devices behind a NAT that rewrites
-        Via, same branch from the same flow."""
-        found = self._servers.get(b"INVITE" + self.key(cancel)[6:])
+        """The INVITE transaction that a CANCEL is about (9.2): same branch and sent-by; or, where a NAT box rewrites Via,
+        same branch from the same flow."""
+        found = self._servers.get(self.key(cancel, b"INVITE"))
         return found or self._invites_by_source.get(_source_key(cancel, flow))
 
     # Responses out
@@ -147,7 +148,7 @@ class TransactionLayer:
         return self._random[at : at + count].hex().encode()
 
     def send(self, request: Request, flow: Flow, user: object, now: float) -> ClientTransaction:
-        """Send a request whose top Via is ours (`new_branch`) and run its client transaction. `user` comes back with its responses."""
+        """Send a request whose top Via is ours (`new_branch`). `user` comes back with its responses."""
         key = request.branch + request.method
         invite = request.method == b"INVITE"
         transaction = ClientTransaction(key, request, flow, self, self._timers, user, invite)
@@ -155,7 +156,7 @@ class TransactionLayer:
         return transaction
 
     def cancel(self, transaction: ClientTransaction, now: float, reason: bytes = b"") -> None:
-        """Send a CANCEL for an INVITE that has got a provisional response (9.1): same Request-URI, Via, Route, From, To, Call-ID."""
+        """Send a CANCEL for an INVITE of ours that has got a provisional response (9.1)."""
         request = transaction.request
         data = _cancel_for(request, reason)
         cancel = ClientTransaction(request.branch + b"CANCEL", request, transaction.flow, self, self._timers, None, False)
@@ -267,7 +268,7 @@ def _source_key(request: Request, flow: Flow) -> bytes:
 
 
 def _cancel_for(invite: Request, reason: bytes) -> bytes:
-    """The CANCEL of a request of ours (9.1)."""
+    """The CANCEL of a request of ours (9.1): same Request-URI, top Via, Route, From, To, Call-ID and CSeq number."""
     lines = [b"CANCEL " + invite.uri + b" SIP/2.0", b"Via: " + invite.all(b"via")[0], b"Max-Forwards: 70"]
     lines += [b"Route: " + route for route in invite.all(b"route")]
     lines.append(b"From: " + (invite.get(b"from") or b""))
@@ -278,4 +279,3 @@ def _cancel_for(invite: Request, reason: bytes) -> bytes:
         lines.append(b"Reason: " + reason)
     lines.append(b"Content-Length: 0\r\n\r\n")
     return b"\r\n".join(lines)
-

@@ -1,0 +1,123 @@
+"""What the door log and the call log need to know of one call, derived from the events of its signalling.
+
+A call begins when its INVITE is let through and ends exactly once: with the final answer if it was never answered, with the
+BYE that passes if it was, or after `SipLimits.call_seconds` if no BYE is ever seen. The table of live calls is bounded; a call
+beyond the bound is carried but not recorded as live (its record ends with the answer).
+"""
+
+from collections.abc import Callable
+
+from registry.records import CallResult
+from sip.deadlines import DeadlineHeap, Timed
+from sip.events import CallEnded, CallFacts, CallStarted, Output
+from sip.timers import NEVER
+
+_BUSY = frozenset((486, 600))
+_NO_ANSWER = frozenset((408, 480))
+_REFUSED = frozenset((403, 603, 606))
+
+
+class Call(Timed):
+    """One call while it lives."""
+
+    __slots__ = ("answered_at", "answered_by", "call_id", "caller", "caller_tag", "dialled", "log", "rang", "site", "started")
+
+    def __init__(
+        self, log: "CallLog", call_id: bytes, caller_tag: bytes, site: str, caller: str, dialled: str, now: float
+    ) -> None:
+        super().__init__()
+        self.log = log
+        self.call_id = call_id
+        self.caller_tag = caller_tag
+        self.site = site
+        self.caller = caller
+        self.dialled = dialled
+        self.started = now
+        self.rang: list[str] = []
+        self.answered_by = ""
+        self.answered_at = NEVER
+
+    def ringing(self, account: str) -> None:
+        """A 180 or 183 came from this account."""
+        if account not in self.rang:
+            self.rang.append(account)
+
+    def facts(self, now: float, result: CallResult | None, ended_by: str, status: int) -> CallFacts:
+        """The record as of now."""
+        answered = self.answered_at != NEVER
+        return CallFacts(
+            call_id=self.call_id.decode("utf-8", "replace"),
+            site=self.site,
+            caller=self.caller,
+            dialled=self.dialled,
+            rang=tuple(self.rang),
+            answered_by=self.answered_by,
+            since_start=now - self.started,
+            ring_seconds=(self.answered_at if answered else now) - self.started,
+            talk_seconds=now - self.answered_at if answered else 0.0,
+            result=result,
+            ended_by=ended_by,
+            status=status,
+        )
+
+    def fire(self, now: float) -> None:
+        """No BYE was ever seen."""
+        self.log.end(self, CallResult.ANSWERED, "", 200, now)
+
+
+class CallLog:
+    """All live calls."""
+
+    def __init__(self, deadlines: DeadlineHeap, emit: Callable[[Output], None], *, limit: int, give_up_after: float) -> None:
+        self._deadlines = deadlines
+        self._emit = emit
+        self._limit = limit
+        self._give_up_after = give_up_after
+        self._live: dict[tuple[bytes, bytes], Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def begin(self, call_id: bytes, caller_tag: bytes, site: str, caller: str, dialled: str, now: float) -> Call:
+        """An INVITE was let through."""
+        call = Call(self, call_id, caller_tag, site, caller, dialled, now)
+        self._emit(CallStarted(call.facts(now, None, "", 0)))
+        return call
+
+    def answered(self, call: Call, account: str, now: float) -> None:
+        """The first 2xx of the call."""
+        if call.answered_at != NEVER:
+            return
+        call.answered_by = account
+        call.answered_at = now
+        if len(self._live) >= self._limit:
+            self._emit(CallEnded(call.facts(now, CallResult.ANSWERED, "", 200)))
+            return
+        self._live[(call.call_id, call.caller_tag)] = call
+        self._deadlines.arm(call, now + self._give_up_after)
+
+    def unanswered(self, call: Call, status: int, by_caller: bool, now: float) -> None:
+        """The final non-2xx answer of a call that was never answered."""
+        if by_caller:
+            result = CallResult.CANCELLED
+        elif status in _BUSY:
+            result = CallResult.BUSY
+        elif status in _NO_ANSWER:
+            result = CallResult.NO_ANSWER
+        elif status in _REFUSED:
+            result = CallResult.REFUSED
+        else:
+            result = CallResult.FAILED
+        self._emit(CallEnded(call.facts(now, result, call.caller if by_caller else "", status)))
+
+    def hung_up(self, call_id: bytes, from_tag: bytes, to_tag: bytes, by: str, now: float) -> None:
+        """A BYE inside a dialog of ours passed."""
+        call = self._live.get((call_id, from_tag)) or self._live.get((call_id, to_tag))
+        if call is not None:
+            self.end(call, CallResult.ANSWERED, by, 200, now)
+
+    def end(self, call: Call, result: CallResult, by: str, status: int, now: float) -> None:
+        """The live call is over."""
+        if self._live.pop((call.call_id, call.caller_tag), None) is not None:
+            call.due = NEVER
+            self._emit(CallEnded(call.facts(now, result, by, status)))

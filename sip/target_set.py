@@ -1,0 +1,60 @@
+"""The target set (RFC 3261 16.5): accounts -> their live bindings -> the branches to try together."""
+
+from typing import NamedTuple
+
+from sip.call_policy import RingStage
+from sip.events import Flow
+from sip.location import LiveBinding, Location
+
+
+class Target(NamedTuple):
+    """One branch to be: what becomes the Request-URI, the flow it goes over, and whose it is."""
+
+    account: str
+    uri: bytes
+    flow: Flow
+    path: tuple[bytes, ...]
+
+
+def targets(stage: RingStage, location: Location, caller_flow: Flow, now: float) -> list[Target]:
+    """The targets of a stage, each flow once, never the flow the request came over.
+
+    Two bindings of one device (same instance-id, several reg-ids) are two flows to one phone: the one refreshed last is
+    taken (RFC 5626 7, "MUST NOT populate the target set with more than one contact with the same AOR and instance-id").
+    """
+    found: list[Target] = []
+    flows = {caller_flow.name}
+    for account in stage.accounts:
+        for binding in _one_per_instance(location.bindings(account, now)):
+            if binding.flow.name not in flows:
+                flows.add(binding.flow.name)
+                found.append(Target(account, binding.contact, binding.flow, binding.path))
+    return found
+
+
+def _one_per_instance(bindings: tuple[LiveBinding, ...]) -> list[LiveBinding]:
+    """Newest first, one per instance-id; bindings without one are all kept."""
+    chosen: list[LiveBinding] = []
+    seen: set[bytes] = set()
+    for one in sorted(bindings, key=lambda one: (-one.q, -one.updated)) if len(bindings) > 1 else bindings:
+        if one.instance_id:
+            if one.instance_id in seen:
+                continue
+            seen.add(one.instance_id)
+        chosen.append(one)
+    return chosen
+
+
+def current_flow(account: str, uri: bytes, flow: Flow, location: Location, now: float) -> Flow:
+    """The flow to reach the end of a dialog over: the one the dialog was made with, unless the account's device has moved.
+
+    A device whose NAT gave it another port re-registers, and the binding with the dialog's contact then has another flow.
+    """
+    bindings = location.bindings(account, now)
+    moved = flow
+    for one in bindings:
+        if one.flow.name == flow.name:
+            return one.flow
+        if one.contact == uri:
+            moved = one.flow
+    return moved
