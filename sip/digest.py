@@ -1,11 +1,11 @@
 """Digest access authentication: RFC 3261 22, RFC 7616, RFC 8760. Server side first, client side at the end.
 
 A nonce is a signed value: issue time, random octets and a MAC over both, so no table of issued nonces exists, nothing an
-unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. What is remembered is which nonce
-counts were used, per nonce, bounded, and only after the digest was right (`NonceWindow`).
+unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. What is remembered is which
+nonce counts were used, per nonce, bounded, and only after the digest was right (`NonceWindow`).
 
-The answer to a wrong password, an unknown user, a forged nonce and a missing qop is the same challenge; only a right digest over a
-nonce that is ours but can no longer be used is told `stale=true`, which lets an honest device go on without asking its user.
+The answer to a wrong password, an unknown user, a forged nonce and a missing qop is the same challenge; only a right digest over
+a nonce that is ours but can no longer be used is told `stale=true`, which lets an honest device go on without asking its user.
 """
 
 import hashlib
@@ -26,6 +26,9 @@ SHA_512_256: Final = b"SHA-512-256"
 
 MAX_CREDENTIALS: Final = 4096
 """Octets of one Authorization value; real ones have 200 to 400."""
+
+CLOCK_TOLERANCE: Final = 1.0
+"""Seconds by which the clock of the node that issued a nonce may be ahead of ours."""
 
 _HASHES: Final[dict[bytes, str]] = {SHA_512_256: "sha512_256", SHA_256: "sha256", MD5: "md5"}
 """Strongest first: the order of preference of a client (RFC 8760 2.4)."""
@@ -139,7 +142,7 @@ class Verdict(IntEnum):
     EXPIRED = 2
     """Right, over a nonce of ours that is too old: challenge again with stale=true."""
     REPLAYED = 3
-    """Right, but this nonce count was used before: challenge again with stale=true, for there are honest devices that count wrongly."""
+    """Right, but this nonce count was used before: challenge again with stale=true, for honest devices miscount too."""
 
     @property
     def stale(self) -> bool:
@@ -151,7 +154,7 @@ class NonceWindow:
     """Which nonce counts were used, for at most `limit` nonces, none longer than a nonce lives.
 
     Counts may arrive out of order within `WIDTH` (UDP reorders); older ones count as used. When the table is full the oldest
-    entry goes and every nonce that was issued before the newest one forgotten counts as used up, so forgetting never opens a replay.
+    entry goes, and every nonce issued no later than one that was forgotten counts as used up: forgetting opens no replay.
     """
 
     WIDTH: Final = 64
@@ -162,7 +165,8 @@ class NonceWindow:
         self._used: dict[bytes, tuple[float, int, int]] = {}
         self._lifetime = lifetime
         self._limit = limit
-        self._floor = started
+        # A nonce tells its time in whole milliseconds, rounded down.
+        self._floor = started - 0.002
 
     def __len__(self) -> int:
         return len(self._used)
@@ -171,7 +175,7 @@ class NonceWindow:
         """Mark `count` as used; False when it was used before or may have been."""
         held = self._used.get(nonce)
         if held is None:
-            if issued < self._floor:
+            if issued <= self._floor:
                 return False
             self._make_room(now)
             self._used[nonce] = (issued, count, 1)
@@ -202,9 +206,9 @@ class NonceWindow:
 class Verifier:
     """Challenges and checks credentials for one realm.
 
-    `secret` keys the nonces and is the same on every node of a site of nodes; `entropy(n)` gives n random octets; `algorithms` are
-    offered in this order (RFC 8760: strongest first). `started` is the present `now`: nonces issued before it are stale, because
-    the counts used with them are forgotten. All times are seconds of the clock that the caller passes as `now`.
+    `secret` keys the nonces and is the same on every node; `entropy(n)` gives n random octets; `algorithms` are offered in this
+    order (RFC 8760: strongest first). `started` is the present `now`: nonces issued before it are stale, because the counts used
+    with them are forgotten. All times are seconds of the clock that the caller passes as `now`.
     """
 
     __slots__ = ("_challenges", "_dummy", "_entropy", "_ha1", "_ha1_limit", "_key", "_lifetime", "_window", "algorithms", "realm")
@@ -278,7 +282,7 @@ class Verifier:
         right = hmac.compare_digest(expected, credentials.response.lower())
         if not right or password is None:
             return Verdict.REFUSED
-        if not issued <= now + 1.0 <= issued + self._lifetime + 1.0:
+        if issued > now + CLOCK_TOLERANCE or issued + self._lifetime < now:
             return Verdict.EXPIRED
         return Verdict.ACCEPTED if self._window.use(credentials.nonce, issued, count, now) else Verdict.REPLAYED
 
@@ -335,7 +339,8 @@ def answer(
 ) -> bytes:
     """The Authorization value that answers the strongest challenge we know (RFC 8760 2.4). Client side: simulators, trunks.
 
-    `challenges` are the values of WWW-Authenticate or Proxy-Authenticate. Raises `MalformedMessage` (status 0) when none is usable.
+    `challenges` are the values of WWW-Authenticate or Proxy-Authenticate. Raises `MalformedMessage` (status 0) when none is
+    usable.
     """
     best: dict[bytes, bytes] = {}
     algorithm = b""

@@ -1,8 +1,8 @@
 """Byte stream -> messages (RFC 3261 18.3) and keep-alives (RFC 5626 3.5.1).
 
-Rules: the head ends at the first empty line and Content-Length alone says where the body ends, so on a stream it is mandatory and
-must be one plain number. The work is linear in the bytes fed, however they are cut. Bounds are checked before waiting: a peer that
-declares 1 GB, sends no line end or speaks another protocol is refused at the first byte that shows it.
+Rules: the head ends at the first empty line and Content-Length alone says where the body ends, so on a stream it is mandatory
+and must be one plain number. The work is linear in the bytes fed, however they are cut. Bounds are checked before waiting: a peer
+that declares 1 GB, sends no line end or speaks another protocol is refused at the first byte that shows it.
 """
 
 import re
@@ -29,7 +29,7 @@ _SIP = re.compile(rb"(?:\A| )SIP/", re.IGNORECASE)
 class StreamFramer:
     """Cuts one connection's bytes into messages. After a fault the stream has no known place to go on: close the connection."""
 
-    __slots__ = ("_buffer", "_limit", "_line_seen", "_searched", "_total", "fault")
+    __slots__ = ("_buffer", "_half_ping", "_limit", "_line_seen", "_searched", "_total", "fault")
 
     def __init__(self, max_message: int = 65536) -> None:
         self._buffer = bytearray()
@@ -37,6 +37,7 @@ class StreamFramer:
         self._searched = 0  # everything before it is known to hold no end of head
         self._total = 0  # length of the whole first message, 0 while its head is incomplete
         self._line_seen = False
+        self._half_ping = False  # the last piece was one CRLF, so one more makes it a ping that came in two segments
         self.fault: MalformedMessage | None = None
         """What broke the stream, set as soon as it is known. `fault.partial` is the request to answer, if any."""
 
@@ -72,6 +73,7 @@ class StreamFramer:
             return b""
         message = bytes(buffer[: self._total])
         del buffer[: self._total]
+        self._half_ping = False
         self._total = self._searched = 0
         self._line_seen = False
         return message
@@ -79,15 +81,15 @@ class StreamFramer:
     def _line_ends(self) -> bytes:
         """Line ends between messages: two are a ping, one is a pong. A lone CR waits for what follows it."""
         buffer = self._buffer
-        if buffer.startswith(KEEPALIVE):
-            del buffer[:4]
-            return KEEPALIVE
-        if KEEPALIVE.startswith(buffer) and len(buffer) != 2:
+        if len(buffer) == 1 or buffer == b"\r\n\r":
             return b""
-        if buffer.startswith(PONG):
-            del buffer[:2]
-            return PONG
-        return self._break(0, b"Not SIP")
+        if buffer[:2] != PONG:
+            return self._break(0, b"Not SIP")
+        whole = buffer[:4] == KEEPALIVE
+        ping = whole or self._half_ping
+        del buffer[: 4 if whole else 2]
+        self._half_ping = not ping
+        return KEEPALIVE if ping else PONG
 
     def _head_complete(self) -> bool:
         """Find the end of the head and set `_total`; refuse early what can never become a message."""
