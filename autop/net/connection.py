@@ -1,0 +1,322 @@
+"""One connection of an autop listener: HTTP/1.1 by h11, one request at a time, every wait under an absolute deadline.
+
+    HEAD --request--> ANSWERING --answer written--> HEAD        (keep-alive, pipelined requests in order)
+      |                   |
+      +-- refused --------+--> LINGERING --> lost               (read and forget, so that the client sees the answer)
+
+The deadline of a head runs from its first byte, that of a request too; a connection that is between requests may idle.
+"""
+
+import asyncio
+from collections.abc import Callable
+from email.utils import formatdate
+from enum import Enum, auto
+from typing import Protocol
+
+import h11
+
+from autop.fingerprint import none_match_fails
+from autop.identify import Asked, identify
+from autop.net.accept import Arriving
+from autop.net.answers import not_modified, refusal, served
+from autop.net.configurations import File, Refused
+from autop.net.limits import ListenerLimits
+from autop.observer import AutopObserver, Outcome, Reason
+
+_SLICE = 2048
+"""Bytes given to h11 at a time, so that its bound on an incomplete head holds within a slice."""
+
+
+class FileSource(Protocol):
+    """Where files come from (`Configurations`)."""
+
+    async def find(self, asked: Asked | None) -> File | Refused: ...
+
+
+class _State(Enum):
+    HEAD = auto()
+    ANSWERING = auto()
+    LINGERING = auto()
+
+
+class Connection(Arriving):
+    """The protocol of one connection, TLS or not. `made` and `lost` are called once each, at its begin and end."""
+
+    def __init__(
+        self,
+        *,
+        files: FileSource,
+        observer: AutopObserver,
+        clock_wall: Callable[[], float],
+        limits: ListenerLimits,
+        made: Callable[["Connection"], None],
+        lost: Callable[["Connection"], None],
+    ) -> None:
+        self._files = files
+        self._observer = observer
+        self._clock_wall = clock_wall
+        self._limits = limits
+        self._made = made
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+        self.arrived = False
+        self._transport: asyncio.Transport | None = None
+        self._peer = ""
+        self._state = _State.HEAD
+        self._inbox = bytearray()
+        self._forgotten = 0
+        self._ended = False
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._head_began: float | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- what the transport tells ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        self.arrived = True
+        self._head_begins()  # the first head's time runs from here: there is nothing to idle for
+        self._made(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._state is _State.LINGERING:
+            self._forgotten += len(data)
+            if self._forgotten > self._limits.linger_bytes:
+                self._abort()
+            return
+        self._inbox += data
+        if self._state is _State.ANSWERING:
+            self._pause_reading()
+        else:
+            self._advance()
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        if self._state is _State.HEAD:
+            return False
+        # A client may half-close once it has asked, and still wait for the answer; TLS has no half-close.
+        return self._state is _State.ANSWERING and not self._is_tls()
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self._transport = None
+        self._lost(self)
+
+    # -- what the listener asks -----------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Close as soon as the request under way, if any, is answered."""
+        self._closing = True
+        if self._state is _State.HEAD:
+            self._close()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        self._abort()
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Feed h11 until it has a request, wants more bytes, or the peer broke the rules."""
+        while self._state is _State.HEAD and self._transport is not None:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as wrong:
+                self._refuse_malformed(wrong)
+                return
+            if event is h11.NEED_DATA:
+                if not self._feed():
+                    return
+            elif isinstance(event, h11.Request):
+                self._begin(event)
+            else:
+                self._close()
+
+    def _feed(self) -> bool:
+        """Hand h11 the next slice. False: there is none, and the deadline says how long there may be none."""
+        if not self._inbox:
+            if self._ended:
+                self._close()
+            return False
+        if self._head_began is None:
+            self._head_begins()
+        chunk = bytes(self._inbox[:_SLICE])
+        del self._inbox[:_SLICE]
+        self._http.receive_data(chunk)
+        return True
+
+    def _head_begins(self) -> None:
+        self._head_began = self._loop.time()
+        self._set_deadline(self._head_began + self._limits.head_seconds)
+
+    def _begin(self, request: h11.Request) -> None:
+        began = self._head_began if self._head_began is not None else self._loop.time()
+        self._head_began = None
+        self._set_deadline(began + self._limits.request_seconds)
+        status, reason = _unacceptable(request)
+        if status:
+            self._refuse(status, reason, request.method)
+            return
+        self._state = _State.ANSWERING
+        self._task = self._loop.create_task(self._answer(request), name="autop answer")
+
+    async def _answer(self, request: h11.Request) -> None:
+        asked_at = self._loop.time()
+        found = await self._files.find(identify(request.target))
+        if isinstance(found, Refused):
+            # The same instant for every refusal: what the look-up cost must not show.
+            await asyncio.sleep(asked_at + self._limits.refusal_seconds - self._loop.time())
+        if self._transport is None:
+            return
+        self._write(request, found)
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+        self._task = None
+        self._next_request()
+
+    def _write(self, request: h11.Request, found: File | Refused) -> None:
+        date = self._date()
+        if isinstance(found, Refused):
+            response, body = refusal(404, date, close=False)
+            self._observer.answered(found.outcome, found.reason)
+        elif none_match_fails([value for name, value in request.headers if name == b"if-none-match"], found.etag):
+            response, body = not_modified(found, date)
+            self._observer.answered(Outcome.NOT_MODIFIED, Reason.NONE)
+        else:
+            response, body = served(found, date)
+            self._observer.answered(Outcome.SERVED, Reason.NONE)
+        self._send(response, b"" if request.method == b"HEAD" else body)
+        if isinstance(found, File) and request.method != b"HEAD":
+            self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
+
+    def _next_request(self) -> None:
+        """After an answer: the next request of this connection, or its end."""
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            self._http.next_event()  # the request's end
+        except h11.RemoteProtocolError:
+            self._close()
+            return
+        if self._closing or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            self._linger(unread=bool(self._inbox))
+            return
+        self._http.start_next_cycle()
+        self._state = _State.HEAD
+        self._set_deadline(self._loop.time() + self._limits.idle_seconds)
+        if self._http.trailing_data[0]:
+            self._head_begins()
+        self._advance()
+        if self._state is _State.HEAD and self._transport is not None and not self._transport.is_closing():
+            transport.resume_reading()
+
+    # -- refusals -------------------------------------------------------------------------------------------------
+
+    def _refuse_malformed(self, wrong: h11.RemoteProtocolError) -> None:
+        if self._http.our_state is not h11.IDLE and self._http.our_state is not h11.SEND_RESPONSE:
+            self._close()
+            return
+        status = wrong.error_status_hint
+        self._refuse(status if status in (413, 431, 505) else 400, Reason.HEAD_TOO_LARGE if status == 431 else Reason.BAD_REQUEST)
+
+    def _refuse(self, status: int, reason: Reason, method: bytes = b"") -> None:
+        """Answer and close: what follows on this connection is not to be trusted, or not wanted."""
+        self._observer.answered(Outcome.REFUSED, reason)
+        response, body = refusal(status, self._date(), close=True)
+        self._send(response, b"" if method == b"HEAD" else body)
+        self._linger(unread=True)
+
+    # -- bytes and time -------------------------------------------------------------------------------------------
+
+    def _send(self, response: h11.Response, body: bytes) -> None:
+        assert self._transport is not None
+        head = self._http.send(response) or b""
+        content = self._http.send(h11.Data(data=body)) if body else b""
+        end = self._http.send(h11.EndOfMessage()) or b""
+        self._transport.write(head + (content or b"") + end)
+
+    def _date(self) -> bytes:
+        return formatdate(self._clock_wall(), usegmt=True).encode("ascii")
+
+    def _linger(self, *, unread: bool) -> None:
+        """Let the client read the answer before the close: closing over unread bytes resets and would destroy it."""
+        self._state = _State.LINGERING
+        self._inbox.clear()
+        transport = self._transport
+        if transport is None:
+            return
+        if self._ended or not unread:
+            self._close()
+            return
+        self._set_deadline(self._loop.time() + self._limits.linger_seconds)
+        transport.resume_reading()
+        if not self._is_tls():  # TLS cannot say "no more from me" and go on reading
+            transport.write_eof()
+
+    def _close(self) -> None:
+        self._state = _State.LINGERING
+        if self._transport is not None:
+            self._set_deadline(self._loop.time() + self._limits.linger_seconds)
+            self._transport.close()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _is_tls(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
+    def _set_deadline(self, when: float) -> None:
+        """Move the one deadline. The timer is only re-armed for an earlier time; a later one is seen when it fires."""
+        self._deadline = when
+        if self._timer is None or when < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(when, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        if self._deadline > self._loop.time():
+            self._timer = self._loop.call_at(self._deadline, self._on_deadline)
+            return
+        if self._state is not _State.LINGERING and (self._head_began is not None or self._state is _State.ANSWERING):
+            self._observer.answered(Outcome.REFUSED, Reason.TOO_SLOW)
+        self._abort()
+
+
+def _unacceptable(request: h11.Request) -> tuple[int, Reason]:
+    """Status and reason if the head alone says no; 0 if it does not. The same for every target."""
+    names = [name for name, _ in request.headers]
+    if b"host" not in names:
+        return 400, Reason.BAD_REQUEST  # h11 asks it of HTTP/1.1 only
+    if b"transfer-encoding" in names:
+        # With a length beside it two parsers may disagree where the request ends (RFC 9112 section 6.1).
+        return (400, Reason.BAD_REQUEST) if b"content-length" in names else (413, Reason.BODY)
+    if any(name == b"content-length" and value.strip(b"0") for name, value in request.headers):
+        return 413, Reason.BODY
+    if request.method not in (b"GET", b"HEAD"):
+        return 405, Reason.METHOD
+    return 0, Reason.NONE
