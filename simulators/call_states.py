@@ -16,7 +16,7 @@ A CANCEL may be sent only once a provisional came (9.1), so giving up before tha
      ENDED                 LEAVING --ACK, or none in 64*T1--> ENDING
 
 The called side may not send BYE before its 200 is acknowledged or was given up (15), hence LEAVING.
-Everything that changes a call's state is a row of TABLE; `user_agent.py` only does what a row names.
+Everything that changes a call's state is a row of TABLE; `calls.py` only does what a row names.
 """
 
 from typing import Final
@@ -51,34 +51,32 @@ SAY_RINGING: Final = "say it rings"
 CONFIRM: Final = "send ACK, say it is answered"
 CONFIRM_AND_END: Final = "send ACK, send BYE"
 REPEAT_ACK: Final = "send ACK"
-FAIL: Final = "say it failed"
 SEND_CANCEL: Final = "send CANCEL"
 SEND_BYE: Final = "send BYE"
 ACCEPT: Final = "send 200"
 REFUSE: Final = "send the refusal, say it is over"
-GIVE_UP: Final = "send 487, say it is over"
 SAY_UP: Final = "say it is answered"
 END: Final = "say it is over"
 
 TABLE: Final[dict[tuple[str, str], tuple[str, str]]] = {
     (CALLING, PROVISIONAL): (RINGING, SAY_RINGING),
     (CALLING, SUCCESS): (UP, CONFIRM),
-    (CALLING, FAILURE): (ENDED, FAIL),
+    (CALLING, FAILURE): (ENDED, END),
     (CALLING, HANG_UP): (WITHDRAWN, NOTHING),
     (RINGING, PROVISIONAL): (RINGING, SAY_RINGING),
     (RINGING, SUCCESS): (UP, CONFIRM),
-    (RINGING, FAILURE): (ENDED, FAIL),
+    (RINGING, FAILURE): (ENDED, END),
     (RINGING, HANG_UP): (CANCELLING, SEND_CANCEL),
     (WITHDRAWN, PROVISIONAL): (CANCELLING, SEND_CANCEL),
     (WITHDRAWN, SUCCESS): (ENDING, CONFIRM_AND_END),
-    (WITHDRAWN, FAILURE): (ENDED, FAIL),
-    (CANCELLING, PROVISIONAL): (CANCELLING, NOTHING),
+    (WITHDRAWN, FAILURE): (ENDED, END),
     (CANCELLING, SUCCESS): (ENDING, CONFIRM_AND_END),
-    (CANCELLING, FAILURE): (ENDED, FAIL),
+    (CANCELLING, FAILURE): (ENDED, END),
     (OFFERED, ANSWER): (ANSWERED, ACCEPT),
     (OFFERED, REJECT): (ENDED, REFUSE),
     (OFFERED, HANG_UP): (ENDED, REFUSE),
-    (OFFERED, CANCEL): (ENDED, GIVE_UP),
+    (OFFERED, CANCEL): (ENDED, REFUSE),
+    (OFFERED, BYE): (ENDED, REFUSE),
     (ANSWERED, ACK): (UP, SAY_UP),
     (ANSWERED, NO_ACK): (ENDING, SEND_BYE),
     (ANSWERED, HANG_UP): (LEAVING, NOTHING),
@@ -87,12 +85,12 @@ TABLE: Final[dict[tuple[str, str], tuple[str, str]]] = {
     (LEAVING, NO_ACK): (ENDING, SEND_BYE),
     (LEAVING, BYE): (ENDED, END),
     (UP, SUCCESS): (UP, REPEAT_ACK),
-    (UP, ACK): (UP, NOTHING),
+    (UP, NO_ACK): (ENDING, SEND_BYE),
     (UP, HANG_UP): (ENDING, SEND_BYE),
     (UP, BYE): (ENDED, END),
     (ENDING, SUCCESS): (ENDING, REPEAT_ACK),
-    (ENDING, ACK): (ENDING, NOTHING),
     (ENDING, BYE): (ENDED, END),
     (ENDING, BYE_DONE): (ENDED, END),
+    (ENDED, SUCCESS): (ENDED, REPEAT_ACK),
 }
 """(state, event) -> (next state, what to do). An event without a row in a state changes nothing (a late or repeated message)."""
