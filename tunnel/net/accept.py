@@ -120,6 +120,11 @@ class Acceptor:
             self._listener.close()
             self._listener = None
 
+    async def idle(self) -> None:
+        """Wait until no task of `serve` runs."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
     async def stop(self) -> None:
         """Close the listening socket and end every task of `serve`."""
         await self.stop_accepting()
