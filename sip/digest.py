@@ -89,7 +89,7 @@ class Credentials:
 
 
 def _parameters(value: bytes, reason: bytes) -> dict[bytes, bytes]:
-    """`Digest name=value, ...` -> lower-case names and unquoted values; empty for another scheme (RFC 4475 3.3.13)."""
+    """`Digest name=value, ...` -> lower-case names and unquoted values; empty for another scheme (RFC 4475 3.3.7)."""
     scheme, _, rest = value.partition(b" ")
     if scheme.lower() != b"digest":
         return {}

@@ -339,7 +339,7 @@ class Request(Message):
 
 
 class Response(Message):
-    """A response. `status` is 100 to 699; `reason` may be empty (RFC 4475 3.1.1.12)."""
+    """A response. `status` is 100 to 699; `reason` may be empty (RFC 4475 3.1.1.13)."""
 
     __slots__ = ("reason", "status")
 

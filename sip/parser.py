@@ -138,7 +138,7 @@ def _exact_names(lines: list[bytes]) -> tuple[list[bytes | None], list[bytes], b
 def _judge_request_line(start: bytes, parts: list[bytes]) -> None:
     """Say what is wrong with a request line that is not plainly right, or return when it is right after all.
 
-    `Request-Line = Method SP Request-URI SP SIP-Version CRLF`, single spaces and nothing around them (RFC 4475 3.1.2.7 to 9).
+    `Request-Line = Method SP Request-URI SP SIP-Version CRLF`, single spaces and nothing around them (RFC 4475 3.1.2.7 to 10).
     """
     version = _VERSION.search(start)
     if version is None or not is_token(parts[0]):

@@ -78,7 +78,7 @@ def user_and_host(uri: bytes, reason: bytes = b"Malformed URI") -> tuple[bytes, 
         raise MalformedMessage(400, reason)
     userinfo, at, rest = rest.rpartition(b"@")
     if at:
-        # ";" and "?" are legal in a user (RFC 4475 3.1.1.13), so only what follows the "@" is split at them.
+        # ";" and "?" are legal in a user (RFC 4475 3.1.1.9), so only what follows the "@" is split at them.
         if userinfo == b"" or userinfo.translate(None, USERINFO) or (b"%" in userinfo and _HEX.search(userinfo)):
             raise MalformedMessage(400, reason)
         userinfo = unescape(userinfo.partition(b":")[0])
