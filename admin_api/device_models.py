@@ -1,0 +1,240 @@
+"""The bodies of `/devices`, and what a device's autop commands may say."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from admin_api.models import (
+    Body,
+    Flag,
+    Id,
+    Label,
+    OptionalDialNumber,
+    Reference,
+    Timestamp,
+    Whole,
+    ascii_matching,
+    timestamp,
+)
+from autop.cfg_format import is_secret, parse_commands
+from registry.records import AccessMethod, Device, DeviceKind, Relay, Transmission
+
+MASK = "********"
+"""Stands for a secret value in answers; sent back, it keeps the value that is stored."""
+_OWNED = re.compile(
+    r"Config\.(?:Autoprovision\..*|Portico\..*|Account\d*\.(?:"
+    r"GENERAL\.(?:Enable|UserName|AuthName|Pwd)|SIP\.(?:Server|Port|TransType)\d*|OUTPROXY\..*))",
+    re.ASCII | re.IGNORECASE,
+)
+"""Settings that only the gateway writes: autop itself, the channel, the account's name, password, server and transport."""
+
+TransmissionName = Literal["udp", "tcp", "tls", "dns-srv"]
+KindCode = Literal[0, 1, 2, 3, 50]
+AutopLine = Annotated[str, Field(max_length=1024)]
+DtmfCode = Annotated[str, ascii_matching(r"[0-9#*]{0,8}", "at most 8 of 0-9 # and *; empty for none")]
+
+
+def _check_commands(lines: list[str]) -> list[str]:
+    """Every line is `Config.<Group>.<SECTION>.<Item> = value` and none sets what the gateway owns; all faults at once."""
+    found = parse_commands(lines)
+    faults = [str(fault) for fault in found.faults]
+    faults += [f"{key} is set by the gateway" for key in found.settings if _OWNED.fullmatch(key)]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return lines
+
+
+def _usual_methods() -> list[AccessMethod]:
+    return [AccessMethod.APP_TALKING, AccessMethod.DTMF]
+
+
+class RelayBody(Body):
+    """A relay of a door device."""
+
+    name: Label
+    dtmf_code: Annotated[DtmfCode, Field(description="What opens it during a call.")] = ""
+    hold_seconds: Annotated[Whole, Field(ge=1, le=60)] = 3
+    access_methods: Annotated[list[AccessMethod], Field(default_factory=_usual_methods, max_length=7)]
+
+
+class DeviceBody(Body):
+    """A device. What is left out of a PUT takes its default."""
+
+    site: Id
+    kind: Annotated[
+        KindCode,
+        Field(description="0 multi-tenant and 1 single-tenant door phone, 2 indoor monitor, 3 guard phone, 50 access control."),
+    ]
+    model: Annotated[str, Field(min_length=1, max_length=64, examples=["R29"])]
+    name: Label
+    department: Annotated[Reference, Field(description="Empty: Public Area.")] = ""
+    network_group: Reference = ""
+    owner: Annotated[
+        Reference, Field(description="The user it belongs to; an indoor monitor rings for its owner. Empty for none.")
+    ] = ""
+    transmission: TransmissionName = "udp"
+    relays: Annotated[list[RelayBody], Field(default_factory=list, max_length=4)]
+    button_number: Annotated[OptionalDialNumber, Field(description="What the push button dials.")] = ""
+    users_may_monitor: Flag = False
+    autop_commands: Annotated[list[AutopLine], Field(default_factory=list, max_length=200), AfterValidator(_check_commands)]
+
+
+class AccountName(BaseModel):
+    """A SIP account."""
+
+    username: str
+
+
+class AccountSecret(AccountName):
+    """A SIP account with its password."""
+
+    password: str
+
+
+class DeviceView(DeviceBody):
+    """A device as the gateway holds it. No secret is ever shown again; secret values in autop commands are masked."""
+
+    mac: str
+    id: str = Field(description="Stays the same when a replacement changes the MAC.")
+    account: AccountName = Field(description="Its SIP account.")
+    created: Timestamp
+
+
+class DeviceListed(DeviceView):
+    """A device in a list."""
+
+    online: bool
+
+
+class NewDevice(DeviceView):
+    """A device just added, with its secrets: shown this once. They reach the device through autop."""
+
+    account: AccountSecret
+    autop_url: str = Field(description="The directory URL for the device's autop field.")
+    web_password: str = Field(description="The password of the device's own web page.")
+
+
+class DeviceStatus(BaseModel):
+    """What the node knows about a device now."""
+
+    mac: str
+    online: bool
+    registered: bool
+    channel: bool
+    last_seen: str | None
+
+
+def body_of(device: Device) -> DeviceBody:
+    """The part of a device that a PUT sets, autop secrets unmasked: never to be answered."""
+    return DeviceBody.model_construct(
+        site=device.site,
+        kind=device.kind.value,
+        model=device.model,
+        name=device.name,
+        department=device.department,
+        network_group=device.network_group,
+        owner=device.owner,
+        transmission=_NAMES[device.transmission],
+        relays=[_relay_body(relay) for relay in device.relays],
+        button_number=device.button_number,
+        users_may_monitor=device.users_may_monitor,
+        autop_commands=list(device.autop_commands),
+    )
+
+
+def view_fields(device: Device) -> dict[str, object]:
+    """The fields of a DeviceView."""
+    body = body_of(device).model_dump(mode="json")
+    body["autop_commands"] = [masked(line) for line in device.autop_commands]
+    return {
+        **body,
+        "mac": device.mac.text,
+        "id": device.id,
+        "account": {"username": device.account},
+        "created": timestamp(device.created),
+    }
+
+
+def settings_of(body: DeviceBody, present: Device | None) -> dict[str, object]:
+    """The fields of a Device record that `body` sets."""
+    return {
+        "site": body.site,
+        "kind": DeviceKind(body.kind),
+        "model": body.model.upper(),
+        "name": body.name,
+        "department": body.department,
+        "network_group": body.network_group,
+        "owner": body.owner,
+        "transmission": _CODES[body.transmission],
+        "relays": tuple(_relay(relay) for relay in body.relays),
+        "button_number": body.button_number,
+        "users_may_monitor": body.users_may_monitor,
+        "autop_commands": unmasked(body.autop_commands, present.autop_commands if present else ()),
+    }
+
+
+def masked(line: str) -> str:
+    """An autop command as an answer may hold it."""
+    key, equals, _value = line.partition("=")
+    return f"{key}= {MASK}" if equals and is_secret(key.strip()) else line
+
+
+def unmasked(lines: list[str], stored: tuple[str, ...]) -> tuple[str, ...]:
+    """`lines` with masked values put back from the stored lines of the same key."""
+    known = {line.partition("=")[0].strip().lower(): line for line in stored}
+    return tuple(known.get(line.partition("=")[0].strip().lower(), line) if _is_mask(line) else line for line in lines)
+
+
+def _is_mask(line: str) -> bool:
+    return line.partition("=")[2].strip() == MASK
+
+
+def model_faults(model: str, kind: DeviceKind, known: Mapping[str, DeviceKind]) -> list[tuple[str, str]]:
+    """Why `model` cannot be a device of `kind`, as field errors: an unknown model with the nearest names, or the wrong kind."""
+    usual = known.get(model.upper())
+    if usual is None:
+        nearest = difflib.get_close_matches(model.upper(), known, n=3, cutoff=0.4)
+        hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
+        return [("/model", f"unknown model{hint}")]
+    tenancy = {DeviceKind.MULTI_TENANT_DOOR_PHONE, DeviceKind.SINGLE_TENANT_DOOR_PHONE}
+    if usual is not kind and not {usual, kind} <= tenancy:
+        return [("/kind", f"a {model.upper()} is of kind {usual.value}, not {kind.value}")]
+    return []
+
+
+def kind_faults(body: DeviceBody) -> list[tuple[str, str]]:
+    """Fields that a device of this kind does not have."""
+    kind = DeviceKind(body.kind)
+    faults: list[tuple[str, str]] = []
+    if body.users_may_monitor and not kind.is_door:
+        faults.append(("/users_may_monitor", "only door phones and access control can be monitored (manual, L194)"))
+    codes = [relay.dtmf_code for relay in body.relays if relay.dtmf_code]
+    if len(set(codes)) != len(codes):
+        faults.append(("/relays", "two relays have one DTMF code"))
+    return faults
+
+
+def _relay(body: RelayBody) -> Relay:
+    return Relay(body.name, body.dtmf_code, body.hold_seconds, frozenset(body.access_methods))
+
+
+def _relay_body(relay: Relay) -> RelayBody:
+    methods = sorted(relay.access_methods)
+    return RelayBody(name=relay.name, dtmf_code=relay.dtmf_code, hold_seconds=relay.hold_seconds, access_methods=methods)
+
+
+_CODES: Mapping[str, Transmission] = {
+    "udp": Transmission.UDP,
+    "tcp": Transmission.TCP,
+    "tls": Transmission.TLS,
+    "dns-srv": Transmission.DNS_SRV,
+}
+_NAMES: Mapping[Transmission, TransmissionName] = {
+    Transmission.UDP: "udp",
+    Transmission.TCP: "tcp",
+    Transmission.TLS: "tls",
+    Transmission.DNS_SRV: "dns-srv",
+}

@@ -1,0 +1,36 @@
+"""Taking a device away: everything that let it in ends in one batch (manual L63, L236)."""
+
+from admin_api.roster import Delta, enrol, roster_of
+from admin_api.work import Work
+from registry.records import Account, Device, RemoteSession
+from registry.store import MAX_PAGE, Stored
+from tunnel.session import closed
+
+
+async def remove_device(work: Work, device: Stored[Device]) -> None:
+    """Add to `work` the end of a device: its record, SIP account, Remote Control sessions and places in ring plans.
+
+    Its configuration URL and channel key go with the record. Raises Problem `not-found` where the site is gone.
+    """
+    store, record = work.call.ports.store, device.record
+    roster = await roster_of(store, record.site)
+    work.remove(device, action="device.deleted", object=f"device/{record.mac}", site=record.site)
+    account = await store.get(Account, record.account)
+    if account is not None:
+        work.delete(Account, record.account, expect=account.version)
+    await end_sessions(work, record, "device deleted")
+    await enrol(work, roster, Delta(device_before=record))
+
+
+async def end_sessions(work: Work, device: Device, reason: str) -> None:
+    """Add to `work` the end of the device's Remote Control sessions that still run."""
+    after: str | None = None
+    while True:
+        found = await work.call.ports.store.list(RemoteSession, "mac", device.mac.text, after=after, limit=MAX_PAGE)
+        for session in found.items:
+            over = closed(session.record, reason, work.call.wall)
+            if over is not session.record and session.record.expires > work.call.wall:
+                work.put(over, expect=session.version)
+        if found.next is None:
+            return
+        after = found.next

@@ -1,0 +1,158 @@
+"""Adding and changing a device: everything it needs to be let in is made here, in one batch with the device."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from admin_api.audit import changed_fields
+from admin_api.calls import Call
+from admin_api.credentials import account_name, autop_token, new_id, sip_password, web_password
+from admin_api.device_models import DeviceBody, DeviceView, NewDevice, kind_faults, model_faults, settings_of, view_fields
+from admin_api.problems import Problem, invalid
+from admin_api.roster import Delta, enrol, roster_of
+from admin_api.work import Answer, Work
+from registry.mac import MacAddress
+from registry.records import Account, AccountOwner, Department, Device, DeviceKind, LibraryMac, User
+from registry.store import Stored
+
+CHANNEL_KEY_BYTES = 32
+_SECRETS = ("sealed_token", "sealed_channel_key", "sealed_web_password")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new device with its account, and its secrets in the clear, to be answered once."""
+
+    device: Device
+    account: Account
+    password: str
+    token: str
+    web: str
+
+
+async def add_device(work: Work, mac: MacAddress, body: DeviceBody) -> Answer:
+    """Add a device that is not there yet. The MAC must be in the library when the batch is written, not only before.
+
+    Raises Problems `mac-not-in-library`, `not-found` (site), `invalid-fields`.
+    """
+    call = work.call
+    await call.find_site(body.site)
+    roster = await roster_of(call.ports.store, body.site)
+    await _check(work, body)
+    await _require_library(work, mac, body.site)
+    made = _make(call, mac, body)
+    work.create(made.device, action="device.added", object=f"device/{mac}", site=body.site, note=f"kind {body.kind}")
+    work.put(made.account, expect=0)
+    await enrol(work, roster, Delta(device_after=made.device))
+    answer = NewDevice.model_validate(
+        {
+            **view_fields(made.device),
+            "account": {"username": made.account.username, "password": made.password},
+            "autop_url": call.ports.autop_url(mac, made.token),
+            "web_password": made.web,
+        }
+    )
+    return Answer(201, answer, of=made.device, location=f"/api/v1/devices/{mac}")
+
+
+async def change_device(work: Work, present: Stored[Device], body: DeviceBody) -> Answer:
+    """Replace what a PUT or PATCH sets; a body that changes nothing is answered 200 and writes nothing.
+
+    Secrets, id and account stay. Raises Problems `precondition-required`, `precondition-failed`, `site-fixed`, `invalid-fields`.
+    """
+    call, before = work.call, present.record
+    after = _with(before, settings_of(body, before))
+    if after == before and call.conditions.if_match is None and call.conditions.if_none_match is None:
+        return Answer(200, view(before), version=present.version)
+    call.conditions.check_change(present.version)
+    if after == before:
+        return Answer(200, view(before), version=present.version)
+    if body.site != before.site:
+        raise Problem(
+            "site-fixed", f"The device {before.mac} is at site {before.site}. Delete it there, then add it at the other."
+        )
+    roster = await roster_of(call.ports.store, before.site)
+    await _check(work, body)
+    changed = changed_fields(before, after, leave_out=_SECRETS)
+    work.change(present, after, action="device.changed", object=f"device/{before.mac}", site=before.site, changed=changed)
+    await _rename_account(work, before, after)
+    await enrol(work, roster, Delta(device_before=before, device_after=after))
+    return Answer(200, view(after), of=after)
+
+
+def view(device: Device) -> DeviceView:
+    """A device as an answer shows it."""
+    return DeviceView.model_validate(view_fields(device))
+
+
+async def _check(work: Work, body: DeviceBody) -> None:
+    """What only registry and catalogue know, all faults at once. Adds to the batch that the things named are still there."""
+    store, faults = work.call.ports.store, model_faults(body.model, DeviceKind(body.kind), work.call.ports.known_models())
+    faults += kind_faults(body)
+    if body.department:
+        department = await store.get(Department, body.department)
+        if department is None or department.record.site != body.site:
+            faults.append(("/department", "the site has no such department"))
+        work.require(Department, body.department)
+    if body.owner:
+        owner = await store.get(User, body.owner)
+        if owner is None or owner.record.site != body.site:
+            faults.append(("/owner", "the site has no such user"))
+        work.require(User, body.owner)
+    if faults:
+        raise invalid(*faults)
+
+
+async def _require_library(work: Work, mac: MacAddress, site: str) -> None:
+    entry = await work.call.ports.store.get(LibraryMac, mac.text)
+    if entry is None or entry.record.site not in ("", site):
+        raise not_in_library(mac)
+    work.require(LibraryMac, mac.text, expect=entry.version)
+
+
+def not_in_library(mac: MacAddress) -> Problem:
+    """One answer for a MAC that is unknown, reserved for another site, or used at a site the caller does not see."""
+    return Problem(
+        "mac-not-in-library", f"The MAC library does not allow {mac} at this site. Have the distributor add it for this site."
+    )
+
+
+def _make(call: Call, mac: MacAddress, body: DeviceBody) -> Made:
+    entropy, vault = call.ports.entropy, call.ports.vault
+    key, username = new_id(entropy), account_name(entropy)
+    password, token, web = sip_password(entropy), autop_token(entropy), web_password(entropy)
+    device = Device(
+        mac=mac,
+        id=key,
+        account=username,
+        sealed_token=vault.seal_text(token, f"device-token:{mac}"),
+        sealed_channel_key=vault.seal(entropy(CHANNEL_KEY_BYTES), f"device-channel:{mac}"),
+        sealed_web_password=vault.seal_text(web, f"device-web:{mac}"),
+        created=call.wall,
+        **_typed(settings_of(body, None)),
+    )
+    account = Account(
+        username=username,
+        site=body.site,
+        owner_kind=AccountOwner.DEVICE,
+        owner=key,
+        display_name=body.name,
+        sealed_password=vault.seal_text(password, f"account:{username}"),
+    )
+    return Made(device, account, password, token, web)
+
+
+async def _rename_account(work: Work, before: Device, after: Device) -> None:
+    """The device's name is the caller name that people see (manual, L193)."""
+    if before.name == after.name:
+        return
+    account = await work.call.ports.store.get(Account, after.account)
+    if account is not None:
+        work.put(replace(account.record, display_name=after.name), expect=account.version)
+
+
+def _with(device: Device, settings: dict[str, object]) -> Device:
+    return replace(device, **_typed(settings))
+
+
+def _typed(settings: dict[str, object]) -> dict[str, Any]:
+    return settings

@@ -1,0 +1,135 @@
+"""`/sites`: offices and communities. Calls, contacts, openings and tokens never cross a site's border."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import Response
+from pydantic import AfterValidator, Field
+
+from admin_api.audit import changed_fields
+from admin_api.calls import Call, CallOf
+from admin_api.credentials import new_id
+from admin_api.models import Body, Flag, Name, Timestamp, merged, time_zone, timestamp
+from admin_api.pages import ListPage, PagingOf, Shelf, page
+from admin_api.permissions import Permission
+from admin_api.problems import Problem, documented
+from admin_api.roster import roster_of
+from admin_api.routing import needs, router
+from admin_api.work import Answer, Work, run, show
+from registry.records import Site, SiteRoster
+from registry.store import Stored
+
+routes = router()
+
+
+class SiteBody(Body):
+    """A site."""
+
+    name: Name
+    time_zone: Annotated[str, AfterValidator(time_zone), Field(examples=["Europe/Berlin"])] = "UTC"
+    log_unopened_calls: Annotated[Flag, Field(description="Whether a call whose door was not opened enters the door log.")] = True
+
+
+class SiteView(SiteBody):
+    """A site as the gateway holds it."""
+
+    id: str
+    created: Timestamp
+
+
+def _body(site: Site) -> SiteBody:
+    return SiteBody(name=site.name, time_zone=site.time_zone, log_unopened_calls=site.log_unopened_calls)
+
+
+def _view(stored: Stored[Site]) -> SiteView:
+    site = stored.record
+    return SiteView(**_body(site).model_dump(), id=site.id, created=timestamp(site.created))
+
+
+async def _list_scoped(call: Call, paging: PagingOf) -> ListPage[SiteView]:
+    """The sites of a token that is limited to some: at most 100, one page."""
+    found = [await call.ports.store.get(Site, site) for site in sorted(call.caller.sites)]
+    return ListPage(items=[_view(stored) for stored in found if stored is not None], next=None)
+
+
+@routes.post(
+    "/sites", status_code=201, tags=["sites"], response_model=SiteView, responses=documented("forbidden", "invalid-fields")
+)
+@needs(Permission.SITES_WRITE)
+async def create_site(call: CallOf, body: SiteBody) -> Response:
+    """Create a site. Needs a token for every site."""
+
+    async def attempt(work: Work) -> Answer:
+        if not call.caller.everywhere:
+            raise Problem("forbidden", "A token that is limited to some sites cannot create one.")
+        site = Site(id=new_id(call.ports.entropy), created=call.wall, **body.model_dump())
+        work.create(site, action="site.created", object=f"site/{site.id}", site=site.id)
+        work.put(SiteRoster(site.id), expect=0)
+        return Answer(201, _view(Stored(site, 0)), of=site, location=f"/api/v1/sites/{site.id}")
+
+    return await run(call, attempt)
+
+
+@routes.get("/sites", tags=["sites"], responses=documented("invalid-fields", "malformed-cursor"))
+@needs(Permission.SITES_READ)
+async def list_sites(call: CallOf, paging: PagingOf) -> ListPage[SiteView]:
+    """The sites in the token's scope."""
+    if call.caller.everywhere:
+        return await page(call, paging, Site, (Shelf("all", ""),), _view)
+    return await _list_scoped(call, paging)
+
+
+@routes.get("/sites/{site}", tags=["sites"], response_model=SiteView, responses=documented("not-found"))
+@needs(Permission.SITES_READ)
+async def get_site(call: CallOf, site: str) -> Response:
+    """One site."""
+    found = await call.find_site(site)
+    return show(call, _view(found), found.version)
+
+
+@routes.patch(
+    "/sites/{site}",
+    tags=["sites"],
+    response_model=SiteView,
+    responses=documented("forbidden", "not-found", "invalid-fields", "precondition-failed", "precondition-required"),
+)
+@needs(Permission.SITES_WRITE)
+async def change_site(call: CallOf, site: str, patch: dict[str, Any]) -> Response:
+    """Change a site by a JSON Merge Patch of SiteBody: absent keeps, null clears."""
+
+    async def attempt(work: Work) -> Answer:
+        found = await call.find_site(site)
+        call.conditions.check_change(found.version)
+        after = replace(found.record, **merged(SiteBody, _body(found.record), patch).model_dump())
+        if after == found.record:
+            return Answer(200, _view(found), version=found.version)
+        changed = changed_fields(found.record, after)
+        work.change(found, after, action="site.changed", object=f"site/{site}", site=site, changed=changed)
+        return Answer(200, _view(Stored(after, 0)), of=after)
+
+    return await run(call, attempt, site=site)
+
+
+@routes.delete(
+    "/sites/{site}",
+    status_code=204,
+    tags=["sites"],
+    responses=documented("forbidden", "not-found", "not-empty", "precondition-failed", "precondition-required"),
+)
+@needs(Permission.SITES_WRITE)
+async def delete_site(call: CallOf, site: str) -> Response:
+    """Delete a site that holds no devices, users and departments. Its logs stay."""
+
+    async def attempt(work: Work) -> Answer:
+        found = await call.find_site(site)
+        call.conditions.check_change(found.version)
+        roster = await roster_of(call.ports.store, site)
+        held = roster.record
+        if held.devices or held.users or held.departments:
+            counts = f"{held.devices} devices, {held.users} users and {held.departments} departments"
+            raise Problem("not-empty", f"The site still holds {counts}. Delete them first.")
+        work.remove(found, action="site.deleted", object=f"site/{site}", site=site)
+        work.delete(SiteRoster, site, expect=roster.version)
+        return Answer(204)
+
+    return await run(call, attempt, site=site)
