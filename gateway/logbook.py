@@ -14,12 +14,12 @@ from typing import Any
 from registry.errors import Conflict, RegistryError
 from registry.mac import MacAddress
 from registry.read_model import ReadModel
-from registry.records import CallRecord, CallResult, Device, DoorEvent, time_key
+from registry.records import AuditEntry, CallRecord, CallResult, Device, DoorEvent, time_key
 from registry.store import MAX_BATCH, Put, Store
 from sip.events import CallEnded
 
 MAX_WAITING = 10_000
-"""Call records kept while the store is down; past it the oldest is dropped and said so."""
+"""Log records kept while the store is down; past it the oldest is dropped and said so."""
 RETRY_SECONDS = 2.0
 MAX_TEXT = 128
 _log = logging.getLogger("portico.logbook")
@@ -38,7 +38,7 @@ class Logbook:
         self._read_model = read_model
         self._wall = wall
         self._serial = serial
-        self._calls: deque[CallRecord] = deque()
+        self._waiting: deque[CallRecord | AuditEntry] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -46,10 +46,7 @@ class Logbook:
         """A call is over: its record will be in the store in a moment."""
         facts = ended.facts
         started = wall - facts.since_start
-        if len(self._calls) >= MAX_WAITING:
-            self._calls.popleft()
-            _log.error("a call record was dropped: the store has been down too long")
-        self._calls.append(
+        self._append(
             CallRecord(
                 id=time_key(started, self._serial()),
                 site=facts.site,
@@ -66,9 +63,20 @@ class Logbook:
                 call_id=facts.call_id,
             )
         )
+
+    def audit(self, *, actor: str, action: str, object: str, site: str, detail: str) -> None:
+        """Somebody did something that is no admin API request (those audit themselves, with their change)."""
+        now = self._wall()
+        self._append(AuditEntry(time_key(now, self._serial()), now, actor, action, object, site, detail))
+
+    def _append(self, record: CallRecord | AuditEntry) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.popleft()
+            _log.error("a log record was dropped: the store has been down too long")
+        self._waiting.append(record)
         self._wake.set()
 
-    async def device_event(self, mac: MacAddress, name: str, body: Mapping[str, Any]) -> None:
+    async def device_event(self, mac: MacAddress, event_id: str, name: str, body: Mapping[str, Any]) -> None:
         """A device reports something over its channel. Returns once it would survive kill -9; a repetition changes nothing.
 
         Raises BadEvent for what is no report of ours, StoreUnavailable while the store is down (the device repeats it).
@@ -78,7 +86,7 @@ class Logbook:
         stored = await self._read_model.get(Device, mac.text)
         if stored is None:
             raise BadEvent("unknown device")
-        event = door_event(stored.record, body, wall=self._wall(), serial=self._serial())
+        event = door_event(stored.record, event_id, body, wall=self._wall(), serial=self._serial())
         # The event's unique index makes a repetition a Conflict: it is in the log already, so it is acknowledged again.
         with contextlib.suppress(Conflict):
             await self._store.batch([Put(event, expect=0)])
@@ -93,46 +101,44 @@ class Logbook:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         with contextlib.suppress(RegistryError):
-            await self._write_calls()
+            await self._write()
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
-                await self._write_calls()
+                await self._write()
             except RegistryError as error:
-                _log.warning("call records wait for the store: %s", error, extra={"fields": {"waiting": len(self._calls)}})
+                _log.warning("log records wait for the store: %s", error, extra={"fields": {"waiting": len(self._waiting)}})
                 self._wake.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _write_calls(self) -> None:
-        while self._calls:
-            chosen = [self._calls[index] for index in range(min(len(self._calls), MAX_BATCH))]
+    async def _write(self) -> None:
+        while self._waiting:
+            chosen = [self._waiting[index] for index in range(min(len(self._waiting), MAX_BATCH))]
             await self._store.batch([Put(record) for record in chosen])
             for record in chosen:
                 with contextlib.suppress(ValueError):  # dropped meanwhile, because too many waited
-                    self._calls.remove(record)
+                    self._waiting.remove(record)
 
 
-def door_event(device: Device, body: Mapping[str, Any], *, wall: float, serial: int) -> DoorEvent:
+def door_event(device: Device, event_id: str, body: Mapping[str, Any], *, wall: float, serial: int) -> DoorEvent:
     """The door log entry of a `relay-opened` report. Raises BadEvent naming the field that is wrong."""
     relay = body.get("relay")
     if not isinstance(relay, int) or isinstance(relay, bool) or not 1 <= relay <= 4:
         raise BadEvent("relay: a number from 1 to 4")
     texts = {}
-    for name in ("event_id", "method", "by", "call_id"):
+    for name in ("method", "by", "call_id"):
         value = body.get(name, "")
         if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
             raise BadEvent(f"{name}: a printable text of at most {MAX_TEXT} characters")
         texts[name] = value
-    if not texts["event_id"]:
-        raise BadEvent("event_id: missing")
     return DoorEvent(
         id=time_key(wall, serial),
         site=device.site,
         mac=device.mac,
-        event_id=texts["event_id"],
+        event_id=event_id,
         at=wall,
         relay=relay,
         method=texts["method"] or "unknown",

@@ -16,6 +16,25 @@ from prometheus_client.registry import Collector
 EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+RING_BUCKETS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
+REQUEST_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
+SIP_METHODS = (
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "REGISTER",
+    "OPTIONS",
+    "INFO",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "REFER",
+    "UPDATE",
+    "PRACK",
+    "PUBLISH",
+)
+
 Samples = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 """What a gauge reads at scrape time: label values and number."""
 
@@ -44,7 +63,57 @@ class Metrics:
         build.labels(version, sys.version.split()[0], metadata.version("twisted")).set(1)
         self.lag = self._histogram("portico_reactor_lag_seconds", "How late the event loop ran a timer.", LAG_BUCKETS)
         self.unhandled = self._counter("portico_unhandled_errors_total", "Errors nobody handled; stays 0.", ("where",))
-        self.store_errors = self._counter("portico_store_errors_total", "Store operations that failed.", ("reason",))
+        self.quarantined = self._counter("portico_store_quarantined_total", "Unreadable records put aside.")
+        self.bad_seals = self._counter("portico_bad_seals_total", "Sealed secrets that this master key does not open.")
+        self._add_sip()
+        self._add_autop()
+        self._add_tunnel()
+        self._add_admin()
+
+    def _add_sip(self) -> None:
+        self.sip_methods = SIP_METHODS
+        self.sip_requests_sent = self._counter(
+            "portico_sip_requests_sent_total", "SIP requests sent to peers.", ("method", "transport")
+        )
+        self.sip_responses = self._counter(
+            "portico_sip_responses_total", "SIP responses by class.", ("class", "transport", "direction")
+        )
+        self.sip_refused = self._counter(
+            "portico_sip_refused_total", "SIP requests answered with an error of ours, or dropped.", ("reason", "transport")
+        )
+        self.sip_parse_errors = self._counter(
+            "portico_sip_parse_errors_total", "Bytes that were no SIP message.", ("reason", "transport")
+        )
+        self.calls = self._counter("portico_calls_total", "Calls that are over.", ("result",))
+        self.call_setup = self._histogram("portico_call_setup_seconds", "From the INVITE to the answer.", RING_BUCKETS)
+
+    def _add_autop(self) -> None:
+        self.autop_requests = self._counter("portico_autop_requests_total", "Auto-provisioning requests.", ("outcome", "reason"))
+
+    def _add_tunnel(self) -> None:
+        self.channel_links = self._counter("portico_channel_links_total", "Channels that came and went.", ("event",))
+        self.channel_refused = self._counter("portico_channel_refused_total", "Channel connections refused.", ("reason",))
+        self.channel_events_failed = self._counter(
+            "portico_channel_events_failed_total", "Device events that could not be kept; the device repeats them."
+        )
+        self.remote_sessions = self._counter(
+            "portico_tunnel_sessions_total", "Remote Control sessions opened, and ended by reason.", ("end",)
+        )
+        self.remote_bytes = self._counter("portico_tunnel_bytes_total", "Bytes of Remote Control.", ("direction",))
+        self.visitor_refused = self._counter(
+            "portico_tunnel_refused_total", "Visitors' requests that were not served.", ("reason",)
+        )
+
+    def _add_admin(self) -> None:
+        self.admin_requests = self._counter("portico_admin_requests_total", "Admin API requests.", ("route", "method", "code"))
+        self.admin_seconds = self._histogram(
+            "portico_admin_request_duration_seconds", "How long an admin API request took.", REQUEST_BUCKETS, ("route",)
+        )
+
+    def admin_request(self, route: str, method: str, code: int, seconds: float) -> None:
+        """The admin API's observer."""
+        self.admin_requests.labels(route, method, str(code)).inc()
+        self.admin_seconds.labels(route).observe(seconds)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -1,0 +1,119 @@
+"""What the packages tell, turned into metrics, signs of life, log lines and audit entries. One observer per package."""
+
+import logging
+
+from autop.observer import Outcome, Reason
+from gateway.logbook import Logbook
+from gateway.metrics import Metrics
+from gateway.presence import PresenceBook
+from registry.mac import MacAddress
+from registry.records import RemoteSession
+from sip import events
+from tunnel.net.ports import Usage
+
+_channel_log = logging.getLogger("portico.channel")
+_sip_log = logging.getLogger("portico.sip")
+
+
+class SipObserver:
+    """Reads every output of the SIP core, in order. Called for each message sent, so it does little."""
+
+    def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
+        self._metrics = metrics
+        self._presence = presence
+        self._responses = {digit: metrics.sip_responses.labels(f"{digit}xx", "udp", "out") for digit in "123456"}
+        self._requests = {
+            method.encode(): metrics.sip_requests_sent.labels(method, "udp") for method in (*metrics.sip_methods, "other")
+        }
+
+    def __call__(self, output: events.Output) -> None:
+        match output:
+            case events.Send(_, data):
+                if data[:8] == b"SIP/2.0 ":
+                    counter = self._responses.get(data[8:9].decode("latin-1"))
+                    if counter is not None:
+                        counter.inc()
+                else:
+                    method = data.partition(b" ")[0]
+                    (self._requests.get(method) or self._requests[b"other"]).inc()
+            case events.BindingsChanged(aor, bindings) if bindings:
+                self._presence.seen(aor)
+            case events.Refused(reason, _, flow):
+                self._metrics.sip_refused.labels(reason, flow.transport).inc()
+            case events.Malformed(reason, flow):
+                self._metrics.sip_parse_errors.labels(reason, flow.transport).inc()
+            case events.CallEnded(facts):
+                self._metrics.calls.labels(str(facts.result or "failed")).inc()
+                if facts.answered_by:
+                    self._metrics.call_setup.observe(facts.ring_seconds)
+
+
+class AutopNotes:
+    """Counts autop's answers and notes who fetched."""
+
+    def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
+        self._metrics = metrics
+        self._presence = presence
+
+    def answered(self, outcome: Outcome, reason: Reason) -> None:
+        self._metrics.autop_requests.labels(outcome.value, reason.value or "none").inc()
+
+    def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:
+        self._presence.seen(mac)
+
+
+class ChannelNotes:
+    """Counts channels and notes who comes and goes."""
+
+    def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
+        self._metrics = metrics
+        self._presence = presence
+
+    def link_up(self, mac: MacAddress, generation: int) -> None:
+        self._presence.seen(mac)
+        self._metrics.channel_links.labels("up").inc()
+
+    def link_down(self, mac: MacAddress, generation: int, reason: str) -> None:
+        self._presence.seen(mac)
+        self._metrics.channel_links.labels("replaced" if reason == "replaced" else "down").inc()
+
+    def channel_refused(self, reason: str) -> None:
+        self._metrics.channel_refused.labels(reason).inc()
+
+    def event_failed(self, mac: MacAddress) -> None:
+        self._metrics.channel_events_failed.inc()
+        _channel_log.warning("a device's event could not be kept; the device will repeat it")
+
+
+class VisitorNotes:
+    """Counts Remote Control sessions and writes who looked at which device into the audit log."""
+
+    def __init__(self, metrics: Metrics, logbook: Logbook) -> None:
+        self._metrics = metrics
+        self._logbook = logbook
+
+    def session_opened(self, session: RemoteSession, address: str) -> None:
+        self._metrics.remote_sessions.labels("opened").inc()
+        self._logbook.audit(
+            actor=session.opened_by,
+            action="remote-session.opened",
+            object=f"device {session.mac}",
+            site=session.site,
+            detail=f"from {address}",
+        )
+
+    def session_closed(self, session: RemoteSession, usage: Usage, reason: str) -> None:
+        self._metrics.remote_sessions.labels(reason).inc()
+        self._metrics.remote_bytes.labels("to-device").inc(usage.bytes_to_device)
+        self._metrics.remote_bytes.labels("to-visitor").inc(usage.bytes_to_visitor)
+        self._logbook.audit(
+            actor=session.opened_by,
+            action="remote-session.closed",
+            object=f"device {session.mac}",
+            site=session.site,
+            detail=f"{reason}; {usage.requests} requests, {usage.bytes_to_device} bytes to the device, "
+            f"{usage.bytes_to_visitor} bytes back, from {', '.join(sorted(usage.addresses))}",
+        )
+
+    def visitor_refused(self, reason: str) -> None:
+        self._metrics.visitor_refused.labels(reason).inc()

@@ -1,0 +1,62 @@
+"""A backup holds everything a node cannot make again; a restore fills an empty folder and nothing else."""
+
+import io
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from gateway.backup import backup, restore
+from gateway.errors import StartError
+from gateway.state import key_file, open_state
+
+
+def state(tmp_path: Path) -> Path:
+    folder = open_state(tmp_path / "state")
+    key_file(folder.master_key)
+    with sqlite3.connect(folder.database) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE t (x)")
+        database.execute("INSERT INTO t VALUES (42)")
+    folder.lock.close()
+    return folder.path
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    source = state(tmp_path)
+    names = backup(source, tmp_path / "b.tar.gz")
+    assert "portico.sqlite" in names
+    assert (tmp_path / "b.tar.gz").stat().st_mode & 0o077 == 0
+    assert sorted(restore(tmp_path / "b.tar.gz", tmp_path / "new")) == sorted(names)
+    assert (tmp_path / "new" / "master.key").read_bytes() == (source / "master.key").read_bytes()
+    with sqlite3.connect(tmp_path / "new" / "portico.sqlite") as database:
+        assert database.execute("SELECT x FROM t").fetchone() == (42,)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    source = state(tmp_path)
+    backup(source, tmp_path / "b.tar.gz")
+    with pytest.raises(StartError, match="exists already"):
+        backup(source, tmp_path / "b.tar.gz")
+    with pytest.raises(StartError, match="not empty"):
+        restore(tmp_path / "b.tar.gz", source)
+    with pytest.raises(StartError, match="nothing to back up"):
+        backup(tmp_path / "absent", tmp_path / "c.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "tls/../../evil", "unknown"])
+def test_a_forged_archive_is_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    with pytest.raises(StartError, match="does not belong"):
+        restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"no archive")
+    with pytest.raises(StartError, match="restore from"):
+        restore(tmp_path / "b", tmp_path / "new")
