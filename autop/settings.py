@@ -126,7 +126,7 @@ class ChannelAddress:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """Everything a profile may write for one device. None or empty: nothing is written, the device keeps what it has."""
+    """Everything a profile may write for one device. A web password, clock, poll or channel that is missing is not written."""
 
     account: SipAccount | None = None
     relays: tuple[DoorRelay, ...] = ()

@@ -12,7 +12,6 @@ class AccessControl:
 
     def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
         """Account, relays, then what every kind has."""
-        if settings.account is not None:
-            yield from account_lines(settings.account, model)
-        yield from relay_lines(settings.relays[: model.relays])
+        yield from account_lines(settings.account, model)
+        yield from relay_lines(settings.relays)
         yield from shared_lines(settings, model)

@@ -1,7 +1,9 @@
 """What a device kind must answer: which keys its settings become. And what the catalogue knows of a model.
 
-A profile writes only keys that a vendor file, a manual or a field driver has for that kind (akuvox-devices.md section 4;
-`tests/golden/autop/known-keys.txt` holds it to that), plus the channel's own keys, which other devices skip.
+A file says what a device is to be, whole: what was taken away (a relay's code, a number) is written blank, because a device
+keeps whatever its file does not name. A profile writes only keys that a vendor file, a manual or a field driver has for that
+kind (akuvox-devices.md section 4; `tests/golden/autop/known-keys.txt` holds it to that), plus the channel's own keys, which
+other devices skip.
 """
 
 from collections.abc import Iterator
@@ -41,7 +43,6 @@ class Model:
     extension: str = ""
     account: str = "Account1"
     button: ButtonKey = ButtonKey.LOCAL_PARAM
-    relays: int = 3
     dtmf_type: int | None = None
     gmt_prefix: bool = True
     has_channel: bool = False
@@ -55,9 +56,17 @@ class Profile(Protocol):
         ...
 
 
-def account_lines(account: SipAccount, model: Model) -> Iterator[Line]:
-    """The SIP account with its server, registration and NAT keys. A disabled one is written without its secret."""
+def account_lines(account: SipAccount | None, model: Model) -> Iterator[Line]:
+    """The SIP account with its server, registration and NAT keys. A disabled one is written without its secret.
+
+    A missing one is blanked: devices keep what a file does not name, and credentials must not outlive their account.
+    """
     prefix = f"Config.{model.account}"
+    if account is None:
+        yield f"{prefix}.GENERAL.Enable", "0"
+        for item in ("UserName", "AuthName", "Pwd"):
+            yield f"{prefix}.GENERAL.{item}", ""
+        return
     yield f"{prefix}.GENERAL.Enable", "1" if account.enabled else "0"
     shown = label(account.display_name) or account.username
     yield f"{prefix}.GENERAL.Label", shown

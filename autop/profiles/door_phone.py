@@ -15,18 +15,16 @@ class DoorPhone:
 
     def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
         """Account, button, relays, then what every kind has."""
-        if settings.account is not None:
-            yield from account_lines(settings.account, model)
-        if settings.button_numbers:
-            yield model.button.value, button_value(settings.button_numbers, model.button)
-        yield from relay_lines(settings.relays[: model.relays])
+        yield from account_lines(settings.account, model)
+        yield model.button.value, button_value(settings.button_numbers, model.button)
+        yield from relay_lines(settings.relays)
         yield from shared_lines(settings, model)
 
 
 def button_value(numbers: tuple[str, ...], button: ButtonKey) -> str:
     """The numbers a button dials: eight places joined by `;` where the firmware knows groups, else the first one."""
     if button is not ButtonKey.LOCAL_PARAM:
-        return numbers[0]
+        return numbers[0] if numbers else ""
     dialled = numbers[:MAX_BUTTON_NUMBERS]
     return ";".join(dialled + ("",) * (MAX_BUTTON_NUMBERS - len(dialled)))
 
@@ -37,13 +35,13 @@ def relay_lines(relays: tuple[DoorRelay, ...]) -> Iterator[Line]:
     `DTMF.Option` 0 says that codes have one digit; what it says of longer ones no source tells, so then it is not written.
     The hold time of relay A has two spellings, by firmware; a device skips the one it does not know.
     """
-    relays = relays[: len(RELAY_LETTERS)]
-    codes = [relay.dtmf_code for relay in relays]
+    present = relays[: len(RELAY_LETTERS)]
+    codes = [relay.dtmf_code for relay in present]
     if any(codes) and all(len(code) <= 1 for code in codes):
         yield "Config.DoorSetting.DTMF.Option", "0"
-    for place, code in enumerate(codes, 1):
-        yield f"Config.DoorSetting.DTMF.Code{place}", code
-    for letter, relay in zip(RELAY_LETTERS, relays, strict=False):
+    for place in range(len(RELAY_LETTERS)):
+        yield f"Config.DoorSetting.DTMF.Code{place + 1}", codes[place] if place < len(codes) else ""
+    for letter, relay in zip(RELAY_LETTERS, present, strict=False):
         if letter == "A":
             yield "Config.DoorSetting.RELAY.RelayNameA", label(relay.name)
             yield "Config.DoorSetting.RELAY.HoldDelayA", str(relay.hold_seconds)

@@ -12,14 +12,14 @@ class GuardPhone:
 
     def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
         """Account, speed dials, then what every kind has."""
-        if settings.account is not None:
-            yield from account_lines(settings.account, model)
+        yield from account_lines(settings.account, model)
         yield from speed_dial_lines(settings.contacts)
         yield from shared_lines(settings, model)
 
 
 def speed_dial_lines(contacts: tuple[Contact, ...]) -> Iterator[Line]:
-    """The first twelve contacts, a label and a number each."""
-    for place, contact in enumerate(contacts[:MAX_SPEED_DIALS], 1):
-        yield f"Config.Features.SPEEDDIAL.Label{place:02d}", label(contact.name)
-        yield f"Config.Features.SPEEDDIAL.Num{place:02d}", contact.number
+    """Twelve places, a label and a number each."""
+    for place in range(MAX_SPEED_DIALS):
+        contact = contacts[place] if place < len(contacts) else None
+        yield f"Config.Features.SPEEDDIAL.Label{place + 1:02d}", label(contact.name) if contact else ""
+        yield f"Config.Features.SPEEDDIAL.Num{place + 1:02d}", contact.number if contact else ""

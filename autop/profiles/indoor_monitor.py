@@ -14,14 +14,14 @@ class IndoorMonitor:
 
     def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
         """Account, unlock codes, then what every kind has."""
-        if settings.account is not None:
-            yield from account_lines(settings.account, model)
-        yield from unlock_lines(settings.relays[: model.relays])
+        yield from account_lines(settings.account, model)
+        yield from unlock_lines(settings.relays)
         yield from shared_lines(settings, model)
 
 
 def unlock_lines(relays: tuple[DoorRelay, ...]) -> Iterator[Line]:
     """What the unlock buttons send while talking, and what they are called."""
-    for place, (item, relay) in enumerate(zip(_CODE_KEYS, relays, strict=False), 1):
-        yield f"Config.DoorSetting.RELAY.{item}", relay.dtmf_code
-        yield f"Config.DoorSetting.RELAY.TalkingColDisplayName{place}", label(relay.name)
+    for place, item in enumerate(_CODE_KEYS):
+        relay = relays[place] if place < len(relays) else None
+        yield f"Config.DoorSetting.RELAY.{item}", relay.dtmf_code if relay else ""
+        yield f"Config.DoorSetting.RELAY.TalkingColDisplayName{place + 1}", label(relay.name) if relay else ""

@@ -1,0 +1,251 @@
+"""`Configurations`: proof, refusals, the cache of rendered bytes, and what becomes of damaged records."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autop.errors import RejectedValue
+from autop.fingerprint import strong_etag
+from autop.identify import Asked, CommonFile, MacFile
+from autop.net.configurations import Configurations, File, Refused
+from autop.net.neighbours import SiteNeighbours
+from autop.observer import Outcome, Reason
+from registry.errors import BadSeal, StoreUnavailable
+from registry.mac import MacAddress
+from registry.memory import MemoryStore
+from registry.read_model import ReadModel
+from registry.records import Account, AccountOwner, Device, DeviceKind, Relay, Site
+from registry.store import Change, Delete, Put
+from registry.vault import Vault
+from tests.autop import examples
+from tests.autop.examples import MAC, TOKEN, FakeRecords
+
+RIGHT = MacFile(TOKEN, MAC)
+
+
+class CountingVault(Vault):
+    """A vault that notes under which kind of context it was opened."""
+
+    def __init__(self) -> None:
+        super().__init__(bytes(32), bytes)
+        self.opened: list[str] = []
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        self.opened.append(context.partition(":")[0])
+        return super().open(sealed, context)
+
+
+def configurations(records: FakeRecords, vault: Vault, **options: int) -> Configurations:
+    return Configurations(read_model=records, vault=vault, settings=examples.SETTINGS, **options)
+
+
+async def served(found: Configurations, asked: Asked | None = RIGHT) -> File:
+    file = await found.find(asked)
+    assert isinstance(file, File)
+    return file
+
+
+async def test_the_file_of_a_proven_device() -> None:
+    vault = examples.vault()
+    file = await served(configurations(examples.small_site(vault), vault))
+    assert file.mac == MAC
+    assert file.etag == strong_etag(file.body)
+    assert b"Config.Account1.GENERAL.Pwd = k3Jq9sXw7TzPb2VnM5cRdLhA\n" in file.body
+    assert b"Config.Settings.SNTP.TimeZone = GMT+3:00\n" in file.body
+    assert b"Config.Portico.CHANNEL.Key = 000102" in file.body
+    assert b"k3Jq9sXw7TzPb2VnM5cRdLhA" not in repr(file).encode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (None, Reason.NO_SUCH_FILE),
+        (CommonFile(TOKEN, "r000000000029"), Reason.NO_SUCH_FILE),
+        (MacFile("a" * 26, MAC), Reason.NO_PROOF),
+        (MacFile(TOKEN[:-1], MAC), Reason.NO_PROOF),
+        (MacFile(TOKEN + "a", MAC), Reason.NO_PROOF),
+        (MacFile(TOKEN.upper(), MAC), Reason.NO_PROOF),
+        (MacFile("\0" * 26, MacAddress("0C1105000000")), Reason.NO_PROOF),
+        (MacFile(TOKEN, MacAddress("0C1105000000")), Reason.NO_PROOF),
+    ],
+)
+async def test_every_refusal_does_the_same_work(asked: Asked | None, reason: Reason) -> None:
+    vault = CountingVault()
+    records = examples.small_site(vault)
+    found = configurations(records, vault)
+    vault.opened.clear()
+    assert await found.find(asked) == Refused(Outcome.REFUSED, reason)
+    assert len(vault.opened) == 1
+    assert records.reads == 1
+
+
+async def test_a_re_poll_renders_nothing_and_a_change_does() -> None:
+    vault = CountingVault()
+    records = examples.small_site(vault)
+    found = configurations(records, vault)
+    first = await served(found)
+    vault.opened.clear()
+    assert await served(found) is first
+    assert vault.opened == ["device-token"]
+    records.put(Site("s-1", "House", "UTC"))
+    changed = await served(found)
+    assert changed.etag != first.etag
+    assert b"TimeZone = GMT+0:00\n" in changed.body
+    records.put(examples.sealed_device(vault, button_number="102"))
+    assert b"LocalParam1 = 102;" in (await served(found)).body
+
+
+async def test_a_new_token_replaces_the_old_one_and_is_in_the_file() -> None:
+    vault = examples.vault()
+    records = examples.small_site(vault)
+    found = configurations(records, vault)
+    await served(found)
+    records.put(examples.sealed_device(vault, token="b" * 26))
+    assert isinstance(await found.find(RIGHT), Refused)
+    assert b"/autop/" + b"b" * 26 + b"/\n" in (await served(found, MacFile("b" * 26, MAC))).body
+
+
+async def test_the_cache_is_bounded_in_bytes() -> None:
+    vault = examples.vault()
+    records = FakeRecords()
+    macs = [MacAddress(f"0C1105{number:06X}") for number in range(20)]
+    for mac in macs:
+        records.put(examples.sealed_device(vault, mac, account=""))
+    one = (await served(configurations(records, vault), MacFile(TOKEN, macs[0]))).body
+    found = configurations(records, vault, cache_bytes=5 * (len(one) + 600))
+    files = {mac: await served(found, MacFile(TOKEN, mac)) for mac in macs}
+    kept = [mac for mac in macs if await served(found, MacFile(TOKEN, mac)) is files[mac]]
+    assert kept == []  # a walk in order over four times the room finds nothing left
+    newest = {mac: await served(found, MacFile(TOKEN, mac)) for mac in macs[:5]}
+    assert all([await served(found, MacFile(TOKEN, mac)) is file for mac, file in newest.items()])
+
+
+async def test_a_device_without_account_site_or_secrets_is_still_configured() -> None:
+    vault = examples.vault()
+    records = FakeRecords()
+    bare = replace(examples.sealed_device(vault), account="", site="gone", sealed_web_password=b"", sealed_channel_key=b"")
+    records.put(bare)
+    body = (await served(configurations(records, vault))).body
+    assert b"Config.Account1.GENERAL.Enable = 0\n" in body
+    assert b"WEB_LOGIN" not in body
+    assert b"CHANNEL" not in body
+
+
+@pytest.mark.parametrize("damaged", ["sealed_token", "sealed_web_password", "sealed_channel_key"])
+async def test_a_seal_that_does_not_open_is_an_error_not_an_exception(damaged: str) -> None:
+    vault = examples.vault()
+    records = examples.small_site(vault)
+    changes: dict[str, Any] = {damaged: b"damaged"}
+    records.put(replace(examples.sealed_device(vault), **changes))
+    found = configurations(records, vault)
+    assert await found.find(RIGHT) == Refused(Outcome.ERROR, Reason.UNSEALED)
+    with pytest.raises(BadSeal):
+        await found.preview(MAC)
+
+
+async def test_another_devices_seal_does_not_open_here() -> None:
+    vault = examples.vault()
+    records = examples.small_site(vault)
+    other = examples.sealed_device(vault, MacAddress("0C1105000001"))
+    records.put(replace(examples.sealed_device(vault), sealed_token=other.sealed_token))
+    assert await configurations(records, vault).find(RIGHT) == Refused(Outcome.ERROR, Reason.UNSEALED)
+
+
+@pytest.mark.parametrize("changes", [{"model": "GONE"}, {"button_number": "1\n2"}])
+async def test_what_cannot_be_rendered_is_an_error_not_an_exception(changes: dict[str, Any]) -> None:
+    vault = examples.vault()
+    records = examples.small_site(vault)
+    records.put(examples.sealed_device(vault, **changes))
+    assert await configurations(records, vault).find(RIGHT) == Refused(Outcome.ERROR, Reason.UNRENDERABLE)
+
+
+async def test_a_store_that_is_down() -> None:
+    class Down(FakeRecords):
+        async def get(self, kind: type[object], key: str) -> object:
+            raise StoreUnavailable("closed")
+
+    assert await configurations(Down(), examples.vault()).find(RIGHT) == Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+
+
+async def test_preview_of_what_exists_and_what_does_not() -> None:
+    vault = examples.vault()
+    found = configurations(examples.small_site(vault), vault)
+    assert await found.preview(MAC) == await served(found)
+    assert await found.preview(MacAddress("0C1105000000")) is None
+
+
+def door(number: int, relays: tuple[Relay, ...], department: str = "", site: str = "s-1") -> Device:
+    mac = MacAddress(f"0C11050000{number:02X}")
+    return examples.device(mac=mac, id=f"d{number}", account=f"50{number:02d}", relays=relays, department=department, site=site)
+
+
+async def test_a_monitor_learns_its_doors_codes_from_a_real_store() -> None:
+    vault, store = examples.vault(), MemoryStore()
+    monitor = examples.sealed_device(
+        vault, kind=DeviceKind.INDOOR_MONITOR, model="PORTICO-SIM-MONITOR", department="b", relays=()
+    )
+    doors = [
+        door(1, (Relay("Gate", ""), Relay("Garage", "5"))),
+        door(2, (Relay("Lobby", "7"),), "b"),
+        door(3, (Relay("Foreign department", "8"),), "c"),
+        door(4, (Relay("Foreign site", "9"),), "", "s-2"),
+    ]
+    await store.batch([Put(Site("s-1", "House")), Put(monitor), *(Put(each) for each in doors)])
+    read_model = ReadModel(store)
+    neighbours = SiteNeighbours(store)
+    read_model.subscribe(neighbours.changed, neighbours.clear)
+    found = Configurations(read_model=read_model, vault=vault, settings=examples.SETTINGS, neighbours=neighbours)
+    body = (await served(found)).body
+    assert b"RELAY.DTMFCode = 7\n" in body
+    assert b"RELAY.DTMFCode2 = 5\n" in body
+    assert b"RELAY.DTMFCode3 = \n" in body
+    await store.batch([Put(replace(doors[1], relays=(Relay("Lobby", "#"),)))])
+    for change in await store.changes(0):
+        read_model.apply(change)
+    assert b"RELAY.DTMFCode = #\n" in (await served(found)).body
+    await store.batch([Delete(Device, doors[1].key)])
+    for change in await store.changes(0):
+        read_model.apply(change)
+    assert b"RELAY.DTMFCode = \n" in (await served(found)).body
+
+
+async def test_a_guard_phone_dials_doors_first() -> None:
+    vault, store = examples.vault(), MemoryStore()
+    guard = examples.sealed_device(vault, kind=DeviceKind.GUARD_PHONE, model="R67", relays=())
+    monitor = examples.device(DeviceKind.INDOOR_MONITOR, mac=MacAddress("0C1105000001"), id="m", account="6001", name="Flat & 1")
+    await store.batch(
+        [Put(guard), Put(monitor), Put(door(2, ())), Put(Account("6001", "s-1", AccountOwner.DEVICE, "m", "", b""))]
+    )
+    found = Configurations(read_model=ReadModel(store), vault=vault, settings=examples.SETTINGS, neighbours=SiteNeighbours(store))
+    body = (await served(found)).body
+    assert b"SPEEDDIAL.Num01 = 5002\n" in body
+    assert b"SPEEDDIAL.Label02 = Flat 1\n" in body
+    assert b"SPEEDDIAL.Num02 = 6001\n" in body
+    assert b"SPEEDDIAL.Num03 = \n" in body
+
+
+async def test_a_change_during_the_listing_is_not_lost() -> None:
+    class ChangesMeanwhile(MemoryStore):
+        async def list(self, *arguments: Any, **options: Any) -> Any:
+            page = await super().list(*arguments, **options)
+            if not meanwhile:
+                meanwhile.append(door(1, (Relay("Gate", "2"),)))
+                await self.batch([Put(meanwhile[0])])
+                neighbours.changed(Change(9, "Device", "x", False))
+            return page
+
+    meanwhile: list[Device] = []
+    store = ChangesMeanwhile()
+    await store.batch([Put(door(1, (Relay("Gate", "1"),)))])
+    neighbours = SiteNeighbours(store)
+    before, after = await neighbours.of("s-1"), await neighbours.of("s-1")
+    assert before.door_relays("")[0].dtmf_code == "1"
+    assert after.door_relays("")[0].dtmf_code == "2"
+    assert await neighbours.of("s-1") is after
+    neighbours.changed(Change(10, "Site", "s-1", False))
+    assert await neighbours.of("s-1") is after
+
+
+def test_rejected_values_name_the_key_only() -> None:
+    assert str(RejectedValue("Config.A.B.Pwd", "too long")) == "Config.A.B.Pwd: too long"
