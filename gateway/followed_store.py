@@ -6,11 +6,11 @@ Without this, an operator who adds a device and powers it up in the same second 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from registry.read_model import ReadModel
-from registry.store import Change, Page, Record, Store, Stored, Write
+from registry.store import Change, Page, Record, Store, Stored, Watching, Write
 
 CATCH_UP_SECONDS = 2.0
 """The longest a write waits for the change feed: the write itself is done, so a slow feed must not turn it into a failure."""
@@ -56,7 +56,7 @@ class FollowedStore:
     async def changes(self, after: int, *, limit: int = 1000) -> Sequence[Change]:
         return await self._store.changes(after, limit=limit)
 
-    def watch(self, after: int) -> AsyncIterator[Change]:
+    def watch(self, after: int) -> Watching:
         return self._store.watch(after)
 
     async def close(self) -> None:

@@ -65,17 +65,16 @@ async def _live(
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
-    node = await Node.build(config, folder, errors, wall=time.time)
+    node = Node(config, folder, errors, wall=time.time)
     try:
-        bound = await node.start()
+        await node.start()
         running.add_signal_handler(signal.SIGHUP, node.reload)
-        facts = {**bound, **node.ready_facts()}
-        ready = json.dumps(facts, indent=1).encode() + b"\n"
+        ready = json.dumps({**node.bound, **node.ready_facts()}, indent=1).encode() + b"\n"
         write_atomically(folder.path / "ready.json", ready)
         if ready_file is not None:
             write_atomically(ready_file, ready)
         if companion is None:
-            _tell(node.welcome(bound))
+            _tell(node.welcome.lines())
             await stop.wait()
             return 0
         return await companion(folder.path / "ready.json", stop)

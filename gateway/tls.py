@@ -69,6 +69,14 @@ class ServerTls:
         """SHA-256 of the server certificate (DER), which a channel's proof is bound to."""
         return hashlib.sha256(self._leaf).digest()
 
+    @property
+    def ca_sha256(self) -> str:
+        """SHA-256 (hex) of the CA certificate that devices may pin, "" where the operator brought a certificate."""
+        if self.files.ca is None:
+            return ""
+        ca = x509.load_pem_x509_certificate(self.files.ca.read_bytes())
+        return ca.fingerprint(hashes.SHA256()).hex()
+
 
 def _server_context(files: CertificateFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
