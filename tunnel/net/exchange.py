@@ -83,11 +83,22 @@ class Exchange:
         self._moved = moved
         self._device = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
         self._started = False
-        """Whether the answer's head went to the visitor: then an error can only cut the connection."""
+        self._heard = False
+        self._served = 0
 
     @property
     def started(self) -> bool:
+        """Whether the answer's head went to the visitor: then an error can only cut the connection."""
         return self._started
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether a kept connection turned out dead: the device closed it before it saw the request.
+
+        A browser whose kept connection is closed without an answer repeats the request by itself where that is safe
+        (RFC 9110 section 9.2.2).
+        """
+        return self._served > 0 and not self._heard
 
     def close(self) -> None:
         """The device connection is of no more use."""
@@ -105,7 +116,7 @@ class Exchange:
 
         Raises VisitorGone, VisitorAtFault, DeviceAtFault; then both connections are to be closed.
         """
-        self._started = False
+        self._started = self._heard = False
         await self._to_device(
             h11.Request(
                 method=request.method,
@@ -199,7 +210,9 @@ class Exchange:
                 event = self._device.next_event()
                 if event is not h11.NEED_DATA:
                     return event
-                self._device.receive_data(await self._pipe.read())
+                data = await self._pipe.read()
+                self._heard = self._heard or bool(data)
+                self._device.receive_data(data)
             except (h11.RemoteProtocolError, StreamClosed):
                 raise DeviceAtFault from None
 
@@ -237,6 +250,7 @@ class Exchange:
             return False
         for http in both:
             http.start_next_cycle()
+        self._served += 1
         return True
 
     async def _splice(self) -> None:

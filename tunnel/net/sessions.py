@@ -1,8 +1,8 @@
 """`LiveSessions`: the Remote Control sessions this node serves right now, and their ends: expiry, idleness, revocation.
 
 The records are the Store's; here is only what belongs to this node: open connections, use, monotonic deadlines. Revocation
-comes by the change feed. The hard end counts on the monotonic clock from the first sight of the record, so no clock step prolongs it,
-and by the wall clock on each request, so a step forward ends it.
+comes by the change feed. The hard end counts on the monotonic clock from the first sight of the record, so no clock step
+prolongs it, and by the wall clock on each request, so a step forward ends it.
 """
 
 import asyncio

@@ -30,10 +30,16 @@ async def splice(pipe: StreamPipe, reader: asyncio.StreamReader, writer: asyncio
 
 
 async def _to_socket(pipe: StreamPipe, writer: asyncio.StreamWriter) -> None:
+    broken = False
     while data := await pipe.read():
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
+        if broken:
+            continue
+        try:
+            writer.write(data)
+            await writer.drain()
+        except OSError:
+            broken = True  # a server that answers early and hangs up (413): its answer still comes through
+    if not broken and writer.can_write_eof():
         writer.write_eof()
 
 

@@ -1,4 +1,4 @@
-"""`VisitorListener`: Remote Control in a browser. HTTPS, one origin per session, every request checked before the device sees it."""
+"""`VisitorListener`: Remote Control in a browser: HTTPS, one origin per session, each request checked before a device sees it."""
 
 import asyncio
 import contextlib
@@ -113,7 +113,7 @@ class VisitorListener:
         return bound
 
     async def stop(self, grace: float) -> None:
-        """Accept nothing more, let answers under way end for `grace` seconds, then cut. Sessions stay valid for the next start."""
+        """Accept nothing more, let answers end for `grace` seconds, then cut. Sessions stay valid for the next start."""
         if self._acceptor is None:
             return
         acceptor, self._acceptor = self._acceptor, None
@@ -143,6 +143,9 @@ class VisitorListener:
             await connection.run()
         except VisitorGone:
             pass
+        except asyncio.CancelledError:
+            transport.abort()  # revoked, expired or stopping: nothing more gets through
+            raise
         finally:
             writer.close()
             asyncio.get_running_loop().call_later(self._deadlines.farewell, transport.abort)
@@ -180,8 +183,8 @@ class _Connection:
                 reply = await self._answer(request)
                 if reply is not None:
                     await self._say(request, reply)
-                    return
-                if self._exchange is None:
+                if self._exchange is None or reply is not None:
+                    await self._linger()
                     return
         finally:
             if self._exchange is not None:
@@ -211,6 +214,15 @@ class _Connection:
                 await self._say(None, _Reply(400, pages.BAD_REQUEST))
             return None
         return event if isinstance(event, h11.Request) else None
+
+    async def _linger(self) -> None:
+        """Take what an upload still sends for a moment: closing on unread bytes would destroy the answer on its way."""
+        if self._visitor.http.their_state is not h11.SEND_BODY:
+            return
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(self._listener._deadlines.farewell):
+                while await self._visitor.reader.read(CHUNK):
+                    pass
 
     async def _idle(self, exchange: Exchange) -> bool:
         """Wait between requests. False if the device or the visitor hung up, or nothing came."""
@@ -289,13 +301,18 @@ class _Connection:
                 self._exchange.close()
                 self._exchange = None
             return None
-        except (LinkDown, StreamClosed):
+        except StreamClosed:
+            self._refused("unreachable")
+            return _Reply(502, pages.not_answering(await self._listener._device_name(live.record.mac)))
+        except LinkDown:
             self._refused("offline")
             return _Reply(503, pages.offline(await self._listener._device_name(live.record.mac)), ((b"Retry-After", b"10"),))
         except VisitorAtFault:
             self._refused("bad-request")
             return self._unless_started(_Reply(400, pages.BAD_REQUEST))
         except DeviceAtFault as error:
+            if self._exchange is not None and self._exchange.may_be_repeated:
+                return self._unless_started(None)
             self._refused("device")
             name = await self._listener._device_name(live.record.mac)
             if error.left is None:
@@ -322,7 +339,7 @@ class _Connection:
 
         return Exchange(self._visitor, pipe, Origins(origin, authority.encode("ascii") or b"localhost"), moved)
 
-    def _unless_started(self, reply: _Reply) -> _Reply | None:
+    def _unless_started(self, reply: _Reply | None) -> _Reply | None:
         """After the head of the device's answer went out there is nothing left to say: the connection is cut."""
         exchange, self._exchange = self._exchange, None
         if exchange is None:
