@@ -42,7 +42,7 @@ def _reachable(account: object, site: str) -> bool:
 
 
 def _resolve(plan: RingPlan, caller: AccountFacts, directory: Directory) -> Destination | Question | None:
-    """The plan's stages with what may ring: enabled accounts of the caller's site. Landlines need a trunk, and there is none yet."""
+    """The plan's stages with what may ring: enabled accounts of the caller's site. Landlines need a trunk: left out."""
     stages: list[RingStage] = []
     for stage in plan.stages:
         accounts: list[str] = []

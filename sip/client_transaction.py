@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sip.deadlines import Timed
-from sip.events import Flow
+from sip.flow import Flow
 from sip.message import Request, Response
 from sip.timers import NEVER, Timers
 

@@ -1,13 +1,44 @@
-"""The SIP core: message -> transaction -> transaction user. Skeleton with its final signatures."""
+"""The SIP core: bytes -> message -> transaction -> transaction user (registrar or proxy) -> outputs.
+
+The main flow is `receive` -> `_request` -> `_register` or `_call`. Nothing here waits: what needs facts that are not in memory
+is parked (`parking.py`) and goes on in `answered`.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from typing import NamedTuple
 
 from registry.location import Binding
-from sip.directory import Directory, Question
-from sip.events import Flow, Output
+from sip.binding import LiveBinding
+from sip.call_policy import Destination, destination
+from sip.call_record import CallLog
+from sip.deadlines import DeadlineHeap
+from sip.digest import Verdict, Verifier, find_credentials
+from sip.directory import UNKNOWN, AccountFacts, AccountQuestion, Directory, Question
+from sip.errors import MalformedMessage
+from sip.events import BindingsChanged, Fetch, Malformed, Output, Refused, Send
+from sip.flow import Flow
 from sip.limits import SipLimits
+from sip.location import Location
+from sip.message import Request
+from sip.outbound import DialogTokens
+from sip.own_address import MAX_USER, OwnAddress
+from sip.parking import Parked, Parking
+from sip.parser import parse
+from sip.proxy import Proxy
+from sip.registrar import register
+from sip.responses import make_response
+from sip.server_transaction import ServerTransaction
+from sip.stun import binding_response, is_stun
 from sip.timers import Timers
+from sip.transaction_layer import TransactionLayer
+from sip.via_fixup import stamp_received
+
+METHODS = b"INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, MESSAGE, INFO, UPDATE, PRACK, SUBSCRIBE, NOTIFY, REFER"
+EXTENSIONS = frozenset((b"path", b"outbound"))
+"""Option tags a REGISTER may require of us (RFC 3327, RFC 5626)."""
+_KEEPALIVES = frozenset((b"\r\n\r\n", b"\r\n", b"\0", b"\0\0\0\0", b""))
+_Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Census(NamedTuple):
@@ -22,7 +53,12 @@ class Census(NamedTuple):
 
 
 class SipCore:
-    """Registrar and record-routing stateful proxy, without I/O, clock or chance."""
+    """Registrar and record-routing stateful proxy, without I/O, clock or chance.
+
+    `secret` keys nonces and dialog tokens and is the same on every node. `started` is the present `now`: nonces from before it
+    are stale, because which of their counts were used is forgotten. `advertised` maps a transport ("udp") to the host and port
+    that peers reach it at; `advertise` adds one later.
+    """
 
     def __init__(
         self,
@@ -35,49 +71,394 @@ class SipCore:
         advertised: Mapping[str, tuple[str, int]],
         limits: SipLimits | None = None,
         timers: Timers | None = None,
+        started: float = 0.0,
     ) -> None:
-        raise NotImplementedError
+        self._limits = limits or SipLimits()
+        timers = timers or Timers()
+        self._directory = directory
+        self._realm = realm.encode("utf-8")
+        self._tag_key = blake2b(b"portico to tag", key=secret[:64], digest_size=32).digest()
+        self._outputs: list[Output] = []
+        self._deadlines = DeadlineHeap()
+        self._own = OwnAddress(domains, advertised)
+        self._tokens = DialogTokens(secret)
+        self._verifier = Verifier(realm=self._realm, secret=secret, entropy=entropy, started=started)
+        self._location = Location(self._deadlines, self._bindings_changed)
+        self._calls = CallLog(
+            self._deadlines,
+            self._outputs.append,
+            limit=self._limits.live_calls,
+            give_up_after=self._limits.call_seconds,
+        )
+        self._parking = Parking(self._deadlines, self._park_over, limit=self._limits.parked, seconds=self._limits.parked_seconds)
+        self._proxy = Proxy(
+            own=self._own,
+            tokens=self._tokens,
+            location=self._location,
+            calls=self._calls,
+            deadlines=self._deadlines,
+            timers=timers,
+            limits=self._limits,
+            realm=self._realm,
+        )
+        self._layer = TransactionLayer(
+            self._proxy,
+            outputs=self._outputs,
+            deadlines=self._deadlines,
+            entropy=entropy,
+            timers=timers,
+            limit=self._limits.transactions,
+        )
+        self._proxy.layer = self._layer
 
     def advertise(self, transport: str, host: str, port: int) -> None:
         """Name the address that peers reach this transport at (Via, Record-Route): known only once a port 0 is bound."""
-        raise NotImplementedError
+        self._own.advertise(transport, host, port)
+
+    # The main flow
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """A datagram, or one framed message of a stream, arrived."""
-        raise NotImplementedError
+        if len(data) <= 4 and data in _KEEPALIVES:
+            self._keepalive(data, flow)
+            return
+        if data[0] < 4 and is_stun(data):
+            answer = binding_response(data, flow.host, flow.port)
+            if answer is not None:
+                self._outputs.append(Send(flow, answer))
+            return
+        try:
+            message = parse(data)
+            if isinstance(message, Request):
+                self._request(message, flow, now)
+            elif not self._layer.received(message, now):
+                self._outputs.append(Refused("stray response", 0, flow))
+        except MalformedMessage as error:
+            self._malformed(error, flow)
 
-    def flow_closed(self, flow: Flow, now: float) -> None:
-        """A stream connection is gone: its bindings and transactions are too."""
-        raise NotImplementedError
+    def _request(self, request: Request, flow: Flow, now: float) -> None:
+        key = self._layer.key(request)
+        if self._layer.absorb(key, request, flow, now):
+            return
+        stamp_received(request, flow)
+        method = request.method
+        token = self._take_own_routes(request)
+        hop = self._tokens.read(token, request.call_id, request.from_tag, request.to_tag) if token else None
+        if method == b"ACK":
+            if hop is None or request.max_forwards == 0 or not self._proxy.forward_ack(request, hop, now):
+                self._outputs.append(Refused("ack without dialog", 0, flow))
+        elif method == b"CANCEL":
+            self._cancel(key, request, flow, now)
+        elif hop is None and b"route" in request.names:
+            self._refuse(key, request, flow, 403, "foreign route")
+        elif self._serves_itself(key, request, flow):
+            pass
+        elif (broken := self._invalid(request)) is not None:
+            self._refuse(key, request, flow, broken[0], broken[1], broken[2])
+        elif hop is not None:
+            transaction = self._open(key, request, flow, now)
+            if transaction is not None:
+                self._proxy.forward_in_dialog(transaction, hop, now)
+        elif method == b"REGISTER":
+            self._register(key, request, flow, now)
+        else:
+            self._call(key, request, flow, now)
+
+    def _register(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
+        """RFC 3261 10.3: our domain, who is it, may he, then the registrar proper."""
+        if self._own.user_here(request.uri) is None:
+            self._refuse(key, request, flow, 404, "register elsewhere")
+            return
+        account = self._authenticated(key, request, flow, now, b"authorization", 401, asked)
+        if account is None:
+            return
+        transaction = self._open(key, request, flow, now)
+        if transaction is None:
+            return
+        if not self._names(request.to_addr.uri, account.username):
+            self._answer(transaction, 403, "register for another", now)
+            return
+        unsupported = [one for one in request.all(b"require") if one.lower() not in EXTENSIONS]
+        if unsupported:
+            self._answer(transaction, 420, "require", now, ((b"unsupported", b", ".join(unsupported)),))
+            return
+        present = self._location.bindings(account.username, now)
+        outcome = register(request, present, flow, now, self._limits)
+        if outcome.bindings is not None:
+            self._location.replace(account.username, outcome.bindings, now)
+        if outcome.status != 200:
+            self._outputs.append(Refused("registration", outcome.status, flow))
+        response = make_response(request, outcome.status, outcome.reason, to_tag=self._to_tag(key), extra=outcome.headers)
+        self._layer.respond(transaction, response, now)
+
+    def _call(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
+        """A request outside a dialog for somebody here: who is it, is it really him, then where to."""
+        account = self._authenticated(key, request, flow, now, b"proxy-authorization", 407, asked)
+        if account is None:
+            return
+        transaction = self._open(key, request, flow, now)
+        if transaction is None:
+            return
+        if not self._names(request.from_addr.uri, account.username):
+            self._answer(transaction, 403, "from another", now)
+            return
+        self._route(transaction, account, now, None)
+
+    def _route(self, transaction: ServerTransaction, account: AccountFacts, now: float, asked: Question | None) -> None:
+        """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
+        user = self._own.user_here(transaction.request.uri)
+        dialled = (user or b"").decode("utf-8", "surrogateescape")
+        found = destination(account, dialled, self._directory) if dialled else None
+        if isinstance(found, Destination):
+            self._proxy.forward(transaction, account.username, account.site, dialled, found, now)
+        elif found is None:
+            self._answer(transaction, 404, "no such number", now)
+        elif found == asked:
+            self._unavailable(transaction, now)
+        else:
+            self._park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
+
+    def _cancel(self, key: bytes, request: Request, flow: Flow, now: float) -> None:
+        """9.2: 200 to a CANCEL that finds its INVITE, whatever becomes of that; else 481. Never challenged (22.1)."""
+        invite = self._layer.invite_of(request, flow)
+        if invite is None:
+            self._refuse(key, request, flow, 481, "cancel without invite")
+            return
+        transaction = self._open(key, request, flow, now)
+        if transaction is not None:
+            self._layer.respond(transaction, make_response(request, 200, to_tag=self._to_tag(key)), now)
+            self._proxy.cancelled(invite, now)
+
+    # Checks (16.3, 16.4)
+
+    def _serves_itself(self, key: bytes, request: Request, flow: Flow) -> bool:
+        """OPTIONS to the gateway itself (11.2), also with Max-Forwards 0: a device's keep-alive, so it is not challenged."""
+        if request.method != b"OPTIONS" or request.to_tag:
+            return False
+        if self._own.user_here(request.uri) != b"":
+            return False
+        self._layer.reply(request, flow, make_response(request, 200, to_tag=self._to_tag(key), extra=((b"allow", METHODS),)))
+        return True
+
+    def _invalid(self, request: Request) -> tuple[int, str, _Headers] | None:
+        """16.3: scheme, Max-Forwards, loop, Proxy-Require. (status, reason for counting, headers), or None."""
+        self._own.user_here(request.uri)  # raises 416 or 400
+        if request.max_forwards == 0:
+            return 483, "max-forwards", ()
+        if b"proxy-require" in request.names:
+            return 420, "proxy-require", ((b"unsupported", b", ".join(request.all(b"proxy-require"))),)
+        if self._proxy.is_looping(request):
+            return 482, "loop", ()
+        return None
+
+    def _take_own_routes(self, request: Request) -> bytes:
+        """16.4: take out the Routes that are ours and return the token in them, or b"".
+
+        A Route that is left leads elsewhere, which only a proven dialog may ask for."""
+        token = self._strict_route(request)
+        while b"route" in request.names:
+            user = self._own.route_user(_uri_of(request.all(b"route")[0]))
+            if user is None:
+                break
+            request.remove_first_value(b"route")
+            token = user or token
+        return token
+
+    def _strict_route(self, request: Request) -> bytes:
+        """16.4: "If the Request-URI contains a value the proxy previously placed into a Record-Route": undo the strict router."""
+        if b"route" not in request.names or b"." not in request.uri:
+            return b""
+        user = self._own.route_user(request.uri)
+        if not user or not self._tokens.read(user, request.call_id, request.from_tag, request.to_tag):
+            return b""
+        routes = request.all(b"route")
+        request.uri = _uri_of(routes.pop())
+        request.remove(b"route")
+        for route in reversed(routes):
+            request.prepend(b"route", route)
+        return user
+
+    def _names(self, uri: bytes, username: str) -> bool:
+        """Whether a From or To URI names this user (trap 22)."""
+        return self._own.named_user(uri) == username.encode("utf-8", "surrogateescape")
+
+    def _authenticated(
+        self, key: bytes, request: Request, flow: Flow, now: float, header: bytes, status: int, asked: Question | None
+    ) -> AccountFacts | None:
+        """The account whose password this request proves. None: it was challenged, refused or parked.
+
+        A challenge makes no transaction (8.2.7), and is the same for a wrong password, an unknown user and a disabled one.
+        """
+        credentials = find_credentials(request, header, self._realm)
+        if credentials is None:
+            self._challenge(key, request, flow, now, status, stale=False)
+            return None
+        username = credentials.username.decode("utf-8", "surrogateescape")
+        found = self._directory.account(username) if 0 < len(username) <= MAX_USER else None
+        if found is UNKNOWN:
+            question = AccountQuestion(username)
+            if question == asked:
+                self._refuse(key, request, flow, 503, "facts unavailable", self._retry_after())
+            else:
+                self._park(question, Parked(request, flow, None, None), now)
+            return None
+        account = found if isinstance(found, AccountFacts) and found.enabled else None
+        verdict = self._verifier.verify(
+            credentials,
+            method=request.method,
+            uri=request.uri,
+            password=account.password if account is not None else None,
+            now=now,
+        )
+        if verdict is Verdict.ACCEPTED:
+            return account
+        self._outputs.append(Refused("credentials " + verdict.name.lower(), status, flow))
+        self._challenge(key, request, flow, now, status, stale=verdict.stale)
+        return None
+
+    def _challenge(self, key: bytes, request: Request, flow: Flow, now: float, status: int, *, stale: bool) -> None:
+        name = b"www-authenticate" if status == 401 else b"proxy-authenticate"
+        extra = [(name, value) for value in self._verifier.challenge(now, stale=stale)]
+        self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=extra))
+
+    # Facts that were not in memory
 
     def answered(self, question: Question, now: float) -> None:
         """The shell has done what `Fetch(question)` asked, or has given up: go on with what waited for it."""
-        raise NotImplementedError
+        for parked in self._parking.leave(question):
+            try:
+                self._resume(parked, question, now)
+            except MalformedMessage as error:
+                self._malformed(error, parked.flow)
+
+    def _resume(self, parked: Parked, question: Question, now: float) -> None:
+        request, flow, transaction = parked.request, parked.flow, parked.transaction
+        if transaction is not None and parked.account is not None:
+            if transaction.is_open:
+                self._route(transaction, parked.account, now, question)
+            return
+        key = self._layer.key(request)
+        if self._layer.absorb(key, request, flow, now):
+            return
+        if request.method == b"REGISTER":
+            self._register(key, request, flow, now, question)
+        else:
+            self._call(key, request, flow, now, question)
+
+    def _park(self, question: Question, parked: Parked, now: float) -> None:
+        new = self._parking.enter(question, parked, now)
+        if new is None:
+            self._park_over(parked, now)
+        elif new:
+            self._outputs.append(Fetch(question))
+
+    def _park_over(self, parked: Parked, now: float) -> None:
+        """No room to wait, or waited too long."""
+        if parked.transaction is None:
+            key = self._layer.key(parked.request)
+            self._refuse(key, parked.request, parked.flow, 503, "facts unavailable", self._retry_after())
+        elif parked.transaction.is_open:
+            self._unavailable(parked.transaction, now)
+
+    # Answers of our own
+
+    def _open(self, key: bytes, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
+        """A server transaction for the request, with its 100 if it is an INVITE; None: there is no room, 503."""
+        if self._layer.full():
+            self._refuse(key, request, flow, 503, "transactions full", self._retry_after())
+            return None
+        transaction = self._layer.open(key, request, flow, now)
+        if request.method == b"INVITE":
+            self._layer.respond(transaction, make_response(request, 100), now)
+        return transaction
+
+    def _answer(self, transaction: ServerTransaction, status: int, why: str, now: float, extra: _Headers = ()) -> None:
+        """Refuse a request that has a transaction."""
+        self._outputs.append(Refused(why, status, transaction.flow))
+        tag = self._to_tag(transaction.key)
+        self._layer.respond(transaction, make_response(transaction.request, status, to_tag=tag, extra=extra), now)
+
+    def _unavailable(self, transaction: ServerTransaction, now: float) -> None:
+        self._answer(transaction, 503, "facts unavailable", now, self._retry_after())
+
+    def _refuse(self, key: bytes, request: Request, flow: Flow, status: int, why: str, extra: _Headers = ()) -> None:
+        """Refuse a request without state."""
+        self._outputs.append(Refused(why, status, flow))
+        self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=extra))
+
+    def _retry_after(self) -> _Headers:
+        """Spread, so that a crowd does not come back at once."""
+        base = self._limits.retry_after
+        return ((b"retry-after", b"%d" % (base + int(self._layer.token(2), 16) % (base + 1))),)
+
+    def _to_tag(self, key: bytes) -> bytes:
+        """The same for every copy of a request, without remembering it (8.2.7)."""
+        return blake2b(key, key=self._tag_key, digest_size=8).hexdigest().encode()
+
+    def _malformed(self, error: MalformedMessage, flow: Flow) -> None:
+        """Answer what can be answered, drop the rest; count both. The reason phrase names the header at fault."""
+        self._outputs.append(Malformed(error.reason.decode("ascii", "replace"), flow))
+        partial = error.partial
+        if error.status and isinstance(partial, Request):
+            stamp_received(partial, flow)
+            response = make_response(partial, error.status, error.reason, to_tag=self._layer.token(8))
+            self._layer.reply(partial, flow, response)
+
+    def _keepalive(self, data: bytes, flow: Flow) -> None:
+        """A double CRLF is a ping, its pong a single one (RFC 5626 3.5.1); on UDP some devices ping like that too."""
+        if data == b"\r\n\r\n":
+            self._outputs.append(Send(flow, b"\r\n"))
+
+    # The rest of the contract
+
+    def flow_closed(self, flow: Flow, now: float) -> None:
+        """A stream connection is gone: its bindings and transactions are too."""
+        self._location.flow_closed(flow, now)
+        self._layer.flow_failed(flow, now)
 
     def load_bindings(self, aor: str, bindings: Iterable[Binding], now: float) -> None:
         """Take over bindings from before a restart. `Binding.expires` holds seconds to live."""
-        raise NotImplementedError
+        self._location.load(aor, bindings, now)
 
     def bindings(self, aor: str, now: float) -> tuple[Binding, ...]:
         """The live bindings of an AOR (user name); `expires` in seconds to live."""
-        raise NotImplementedError
+        return tuple(one.stored(-now) for one in self._location.bindings(aor, now))
 
     def forget_account(self, username: str, now: float) -> None:
-        """The account was removed, disabled or got a new password: drop its bindings and what was cached of it."""
-        raise NotImplementedError
+        """The account was removed, disabled or moved to another site: drop its bindings."""
+        if self._location.bindings(username, now):
+            self._location.replace(username, (), now)
 
     def next_deadline(self) -> float | None:
         """When to call `on_deadline`, if ever."""
-        raise NotImplementedError
+        return self._deadlines.next()
 
     def on_deadline(self, now: float) -> None:
         """Do what is due. The deadline is cleared or moved."""
-        raise NotImplementedError
+        self._deadlines.fire(now)
 
     def take(self) -> list[Output]:
         """The outputs since the last take, in order."""
-        raise NotImplementedError
+        outputs = self._outputs.copy()
+        self._outputs.clear()
+        return outputs
 
     def census(self) -> Census:
         """How much is held now."""
-        raise NotImplementedError
+        return Census(
+            server_transactions=self._layer.server_count,
+            client_transactions=self._layer.client_count,
+            calls=len(self._calls),
+            parked=len(self._parking),
+            aors=len(self._location),
+            bindings=self._location.binding_count,
+        )
+
+    def _bindings_changed(self, aor: str, bindings: tuple[LiveBinding, ...], now: float) -> None:
+        self._outputs.append(BindingsChanged(aor, bindings))
+
+
+def _uri_of(route: bytes) -> bytes:
+    """The URI of one Route value, without raising: a broken one is nobody's."""
+    start, end = route.find(b"<"), route.find(b">")
+    return route[start + 1 : end] if 0 <= start < end else route.partition(b";")[0]

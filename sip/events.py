@@ -1,55 +1,16 @@
-"""What the SIP core is given and what it gives back: flows, and the outputs its shell carries out.
+"""What the SIP core gives back: the outputs its shell carries out.
 
 Outputs are values. `Send` is made once per message on the wire, so it is a named tuple (a frozen dataclass costs three
 times as much to build); the rare ones are too, for one way of reading them.
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from registry.location import Binding
 from registry.records import CallResult
+from sip.binding import LiveBinding
 from sip.directory import Question
-
-UDP: Final = "udp"
-
-
-class Flow:
-    """One way to a peer (RFC 5626): for UDP our socket and its address and port, for a stream one connection.
-
-    `local` names our socket or connection among the shell's (no colon in it); `host` is an IP literal without brackets.
-    Two flows are equal if their names are. A UDP shell keeps the objects, so that a datagram makes none.
-    """
-
-    __slots__ = ("host", "host_bytes", "local", "name", "port", "reliable", "transport")
-
-    def __init__(self, transport: str, local: str, host: str, port: int) -> None:
-        self.transport = transport
-        self.local = local
-        self.host = host
-        self.port = port
-        self.reliable = transport != UDP
-        self.name = f"{transport}:{local}:{host}:{port}"
-        self.host_bytes = host.encode("ascii", "replace")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Flow) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return f"<Flow {self.name}>"
-
-
-def parse_flow(name: str) -> Flow | None:
-    """The flow that `Flow.name` names, or None for a text that is no such name. Stored bindings hold these names."""
-    head = name.split(":", 2)
-    if len(head) != 3:
-        return None
-    host, colon, port = head[2].rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or len(port) > 5 or not 0 < int(port) < 65536:
-        return None
-    return Flow(head[0], head[1], host, int(port))
+from sip.flow import Flow as Flow
+from sip.flow import parse_flow as parse_flow
 
 
 class Send(NamedTuple):
@@ -66,10 +27,10 @@ class Fetch(NamedTuple):
 
 
 class BindingsChanged(NamedTuple):
-    """All bindings an AOR has now (none: it is gone). `Binding.expires` holds seconds to live here, not wall-clock time."""
+    """All bindings an AOR has now (none: it is gone). `LiveBinding.stored(offset)` makes what the registry keeps of one."""
 
     aor: str
-    bindings: tuple[Binding, ...]
+    bindings: tuple[LiveBinding, ...]
 
 
 class CallFacts(NamedTuple):

@@ -7,101 +7,9 @@ and comes back through `load`.
 from collections.abc import Callable, Iterable
 
 from registry.location import Binding
+from sip.binding import LiveBinding, live_binding
 from sip.deadlines import DeadlineHeap, Timed
-from sip.events import Flow, parse_flow
-
-
-class LiveBinding:
-    """One contact of an AOR and the flow it registered over. Not to be changed once it is in the location service.
-
-    `contact` is the URI (the Request-URI of what is sent to it), `params` the rest of the Contact value without q and expires,
-    `expires_at` monotonic seconds, `q` thousandths, `updated` when it was last refreshed.
-    """
-
-    __slots__ = (
-        "call_id",
-        "contact",
-        "cseq",
-        "expires_at",
-        "flow",
-        "instance_id",
-        "params",
-        "path",
-        "q",
-        "reg_id",
-        "updated",
-        "user_agent",
-    )
-
-    def __init__(
-        self,
-        contact: bytes,
-        params: bytes,
-        flow: Flow,
-        call_id: bytes,
-        cseq: int,
-        expires_at: float,
-        updated: float,
-        q: int = 1000,
-        instance_id: bytes = b"",
-        reg_id: int = 0,
-        path: tuple[bytes, ...] = (),
-        user_agent: bytes = b"",
-    ) -> None:
-        self.contact = contact
-        self.params = params
-        self.flow = flow
-        self.call_id = call_id
-        self.cseq = cseq
-        self.expires_at = expires_at
-        self.updated = updated
-        self.q = q
-        self.instance_id = instance_id
-        self.reg_id = reg_id
-        self.path = path
-        self.user_agent = user_agent
-
-    def stored(self, now: float) -> Binding:
-        """The form the registry keeps; `expires` is seconds to live."""
-        return Binding(
-            contact=_text(self.contact),
-            flow=self.flow.name,
-            call_id=_text(self.call_id),
-            cseq=self.cseq,
-            expires=max(0.0, self.expires_at - now),
-            q=self.q,
-            instance_id=_text(self.instance_id),
-            reg_id=self.reg_id,
-            path=tuple(_text(hop) for hop in self.path),
-            user_agent=_text(self.user_agent),
-        )
-
-
-def live_binding(stored: Binding, now: float) -> LiveBinding | None:
-    """A stored binding (`expires` in seconds to live) brought back, or None if it has expired or its flow cannot come back:
-    a stream connection does not survive a restart, a UDP address does."""
-    flow = parse_flow(stored.flow)
-    if flow is None or flow.reliable or stored.expires <= 0:
-        return None
-    params = b""
-    if stored.instance_id:
-        params += b';+sip.instance="' + _bytes(stored.instance_id) + b'"'
-    if stored.reg_id:
-        params += b";reg-id=%d" % stored.reg_id
-    return LiveBinding(
-        contact=_bytes(stored.contact),
-        params=params,
-        flow=flow,
-        call_id=_bytes(stored.call_id),
-        cseq=stored.cseq,
-        expires_at=now + stored.expires,
-        updated=now,
-        q=stored.q,
-        instance_id=_bytes(stored.instance_id),
-        reg_id=stored.reg_id,
-        path=tuple(_bytes(hop) for hop in stored.path),
-        user_agent=_bytes(stored.user_agent),
-    )
+from sip.flow import Flow
 
 
 class _Aor(Timed):
@@ -188,11 +96,3 @@ class Location:
         else:
             held.due = float("inf")
             del self._aors[aor]
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _bytes(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")

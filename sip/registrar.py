@@ -8,12 +8,12 @@ core's.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sip.binding import LiveBinding
 from sip.errors import MalformedMessage
-from sip.events import Flow
+from sip.flow import Flow
 from sip.grammar import LWS, decimal
 from sip.header_values import NameAddr, parse_name_addr
 from sip.limits import SipLimits
-from sip.location import LiveBinding
 from sip.message import Request
 from sip.uri import equivalent
 

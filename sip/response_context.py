@@ -9,7 +9,7 @@ from sip.call_policy import RingStage
 from sip.call_record import Call
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import Timed
-from sip.events import Flow
+from sip.flow import Flow
 from sip.message import Request, Response
 from sip.server_transaction import ServerTransaction
 from sip.target_set import Target
@@ -26,7 +26,18 @@ _TELLING: Final = frozenset((401, 407, 415, 420, 484))
 class Branch(Timed):
     """One branch. `status` is its final answer (0: none yet); `answer` the response, None where the status is our own."""
 
-    __slots__ = ("answer", "cancel_reason", "cancelled", "client", "context", "owner", "provisional", "status", "target")
+    __slots__ = (
+        "answer",
+        "cancel_reason",
+        "cancelled",
+        "client",
+        "context",
+        "owner",
+        "provisional",
+        "status",
+        "target",
+        "timed_out",
+    )
 
     def __init__(self, context: "ResponseContext", target: Target, owner: "BranchOwner") -> None:
         super().__init__()
@@ -38,6 +49,7 @@ class Branch(Timed):
         self.cancelled = False
         self.cancel_reason: bytes | None = None
         """Not None: the branch is to be cancelled, with this Reason (b"": none), as soon as a provisional allows it."""
+        self.timed_out = False
         self.status = 0
         self.answer: Response | None = None
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sip.deadlines import Timed
-from sip.events import Flow
+from sip.flow import Flow
 from sip.message import Request
 from sip.timers import NEVER, Timers
 
@@ -104,6 +104,11 @@ class ServerTransaction(Timed):
     def is_invite(self) -> bool:
         """Whether this is an INVITE server transaction."""
         return self._rows is INVITE_SERVER
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the user still owes it a final response."""
+        return self.state is PROCEEDING or self.state is TRYING
 
     @property
     def awaits_ack(self) -> bool:

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from sip.binding import LiveBinding
 from sip.call_policy import RingStage
-from sip.events import Flow
-from sip.location import LiveBinding, Location
+from sip.flow import Flow
+from sip.location import Location
 
 
 class Target(NamedTuple):

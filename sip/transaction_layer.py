@@ -16,7 +16,8 @@ from typing import Protocol
 
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
-from sip.events import Flow, Output, Send
+from sip.events import Output, Send
+from sip.flow import Flow
 from sip.header_values import MAGIC_COOKIE
 from sip.message import Request, Response
 from sip.server_transaction import COMPLETED, TERMINATED, ServerTransaction

@@ -1,6 +1,6 @@
 """The top Via of a request: what we write into it, and where it says the response goes (RFC 3261 18.2, RFC 3581)."""
 
-from sip.events import Flow
+from sip.flow import Flow
 from sip.grammar import LWS
 from sip.header_values import Via
 from sip.message import Request
@@ -16,9 +16,7 @@ def stamp_received(request: Request, flow: Flow) -> None:
     if via.rport is None and not via.received and _bare(via.host) == source:
         return
     kept = [
-        part
-        for part in _semicolon_parts(via.raw)
-        if part.partition(b"=")[0].strip(LWS).lower() not in (b"rport", b"received")
+        part for part in _semicolon_parts(via.raw) if part.partition(b"=")[0].strip(LWS).lower() not in (b"rport", b"received")
     ]
     kept.append(b"received=" + source)
     if via.rport is not None:

@@ -1,12 +1,24 @@
 """The SIP service: sockets, the core between them, and what its outputs mean outside."""
 
+import asyncio
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
+
+from twisted.logger import Logger
 
 from registry.location import Binding
 from sip.core import SipCore
 from sip.directory import Question
-from sip.events import CallEnded, Output
+from sip.events import BindingsChanged, CallEnded, Fetch, Output, Send
+from sip.flow import Flow
+from sip.net.deadline import DeadlineTimer
+from sip.net.udp import UdpSocket
+
+FETCH_DEADLINE = 4.0
+"""Seconds a fact may take to come; the core gives up by itself a little later (`SipLimits.parked_seconds`)."""
+_WILDCARDS = ("0.0.0.0", "::")
 
 
 class FactsSource(Protocol):
@@ -21,8 +33,11 @@ class SipService:
     """Runs one SipCore on UDP sockets.
 
     `on_bindings(aor, bindings)` gets wall-clock expiry times; `on_call(ended, wall)` the wall time of the end;
-    `observe` every output, in order. All three are called in the loop and must not block or raise.
+    `observe` every output, in order, before it is carried out. All three are called in the loop and must not block or raise.
+    `clock` is monotonic, `wall` the wall clock, both in seconds.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -35,16 +50,143 @@ class SipService:
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        raise NotImplementedError
+        self._core = core
+        self._facts = facts
+        self._on_bindings = on_bindings
+        self._on_call = on_call
+        self._observe = observe
+        self._clock = clock
+        self._wall = wall
+        self._sockets: list[UdpSocket] = []
+        self._timer: DeadlineTimer | None = None
+        self._fetches: set[asyncio.Task[None]] = set()
+        self.unhandled = 0
+        """Messages that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Open a UDP socket (port 0 picks a free one). May be called for several addresses. Raises OSError."""
-        raise NotImplementedError
+    async def start(self, host: str, port: int, advertise: str = "") -> tuple[str, int]:
+        """Open a UDP socket (port 0 picks a free one) and return its address. May be called for several addresses.
+
+        `advertise` is the host that devices reach it at, where that is not `host` itself (a wildcard, a NAT). Raises OSError.
+        """
+        loop = asyncio.get_running_loop()
+        opened = UdpSocket(self._received, self._pump)
+        bound = opened.open(loop, host, port)
+        self._sockets.append(opened)
+        self._core.advertise("udp", advertise or _reachable(bound[0]), bound[1])
+        if self._timer is None:
+            self._timer = DeadlineTimer(loop, self._clock, self._on_deadline)
+        self._timer.arm(self._core.next_deadline())
+        return bound
 
     async def stop(self) -> None:
-        """Close the sockets and end the timer and the fetches."""
-        raise NotImplementedError
+        """Close the sockets, end the timer and the fetches. What the core still had to say about bindings is passed on."""
+        for opened in self._sockets:
+            opened.close()
+        if self._timer is not None:
+            self._timer.stop()
+        for task in list(self._fetches):
+            task.cancel()
+        if self._fetches:
+            await asyncio.wait(self._fetches)
+        self._pump()
 
     def load_bindings(self, aor: str, bindings: tuple[Binding, ...]) -> None:
-        """Take over stored bindings (wall-clock expiry) at start, before `start`."""
-        raise NotImplementedError
+        """Take over stored bindings (wall-clock expiry), before `start`."""
+        wall = self._wall()
+        self._core.load_bindings(aor, [replace(one, expires=one.expires - wall) for one in bindings], self._clock())
+
+    def bindings(self, aor: str) -> tuple[Binding, ...]:
+        """The live bindings of an AOR, with wall-clock expiry."""
+        wall = self._wall()
+        return tuple(replace(one, expires=one.expires + wall) for one in self._core.bindings(aor, self._clock()))
+
+    def forget_account(self, username: str) -> None:
+        """The account was removed, disabled or moved to another site: drop its bindings."""
+        self._core.forget_account(username, self._clock())
+        self._pump()
+
+    @property
+    def receive_buffers(self) -> tuple[int, ...]:
+        """Octets of receive buffer the kernel gave to each socket."""
+        return tuple(one.receive_buffer for one in self._sockets)
+
+    @property
+    def send_errors(self) -> int:
+        """Datagrams the kernel would not take."""
+        return sum(one.send_errors for one in self._sockets)
+
+    def _received(self, data: bytes, flow: Flow) -> None:
+        try:
+            self._core.receive(data, flow, self._clock())
+        except Exception:
+            self.unhandled += 1
+            self.log.failure("a SIP message from {flow} was not handled", flow=flow.name)
+
+    def _on_deadline(self) -> None:
+        try:
+            self._core.on_deadline(self._clock())
+        except Exception:
+            self.unhandled += 1
+            self.log.failure("a SIP deadline was not handled")
+        self._pump()
+
+    def _pump(self) -> None:
+        """Carry out what the core has to say, then arm the timer for what it waits for."""
+        for output in self._core.take():
+            self._observe(output)
+            if type(output) is Send:
+                self._send(output)
+            else:
+                self._carry_out(output)
+        if self._timer is not None:
+            self._timer.arm(self._core.next_deadline())
+
+    def _send(self, output: Send) -> None:
+        flow = output.flow
+        ipv6 = ":" in flow.host
+        for opened in self._sockets:
+            if opened.local == flow.local and opened.ipv6 is ipv6:
+                opened.send(output.data, flow.host, flow.port)
+                return
+        # A flow from before a restart on another port: any socket of its family reaches it.
+        for opened in self._sockets:
+            if opened.ipv6 is ipv6:
+                opened.send(output.data, flow.host, flow.port)
+                return
+
+    def _carry_out(self, output: Output) -> None:
+        if isinstance(output, BindingsChanged):
+            offset = self._wall() - self._clock()
+            self._on_bindings(output.aor, tuple(one.stored(offset) for one in output.bindings))
+        elif isinstance(output, CallEnded):
+            self._on_call(output, self._wall())
+        elif isinstance(output, Fetch):
+            task = asyncio.get_running_loop().create_task(self._fetch(output.question))
+            self._fetches.add(task)
+            task.add_done_callback(self._fetches.discard)
+
+    async def _fetch(self, question: Question) -> None:
+        """Ask for a fact. Whether it came is seen by the core when it peeks again: it refuses what is still unknown."""
+        try:
+            async with asyncio.timeout(FETCH_DEADLINE):
+                await self._facts.fetch(question)
+        except Exception as error:
+            self.log.warn("a fact for SIP could not be fetched: {error}", error=type(error).__name__)
+        self._core.answered(question, self._clock())
+        self._pump()
+
+
+def _reachable(host: str) -> str:
+    """An address of ours for peers, where the socket is bound to all: the one that packets to the outside leave from."""
+    if host not in _WILDCARDS:
+        return host
+    family, outside, loopback = (
+        (socket.AF_INET, "192.0.2.1", "127.0.0.1") if host == "0.0.0.0" else (socket.AF_INET6, "2001:db8::1", "::1")
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((outside, 9))  # sends nothing: it only asks the routing table
+            found: str = probe.getsockname()[0]
+        except OSError:
+            return loopback
+    return found
