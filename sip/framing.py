@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import LWS, TOKEN, decimal, unfold
+from sip.grammar import LF, LWS, TOKEN, decimal, unfold
 from sip.message import Request
 from sip.parser import parse
 
@@ -121,7 +121,7 @@ class StreamFramer:
         if line_end >= 0 and _SIP.search(buffer, 0, line_end):
             self._line_seen = True
             return True
-        if line_end >= 0 or len(buffer) >= MAX_START_LINE or buffer[0] not in TOKEN or b"\n" in buffer:
+        if line_end >= 0 or len(buffer) >= MAX_START_LINE or buffer[0] not in TOKEN or LF in buffer:
             self._break(0, b"Not SIP")
         return False
 

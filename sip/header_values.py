@@ -6,7 +6,22 @@ They are plain slotted classes rather than dataclasses: a Via and two name-addrs
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import LWS, TOKEN, URI, decimal, first_comma, is_token, quoted_end, unquote
+from sip.grammar import (
+    BACKSLASH,
+    COMMA,
+    LWS,
+    QUESTION,
+    SEMICOLON,
+    SPACE,
+    TAB,
+    TOKEN,
+    URI,
+    decimal,
+    first_comma,
+    is_token,
+    quoted_end,
+    unquote,
+)
 from sip.uri import scheme_of, split_host_port
 
 CSEQ_LIMIT: Final = 2**31 - 1
@@ -17,6 +32,7 @@ MAGIC_COOKIE: Final = b"z9hG4bK"
 
 _TRANSPORTS: Final[dict[bytes, bytes]] = {b"SIP/2.0/" + name: name for name in (b"UDP", b"TCP", b"TLS", b"WS", b"WSS", b"SCTP")}
 _TOKEN_AND_LWS: Final = TOKEN + LWS
+_PLAIN_PARAMS: Final = TOKEN + b";="
 _UNQUOTED_ENDS: Final = b'"<>, \t'
 
 
@@ -57,19 +73,24 @@ class Via:
 class NameAddr:
     """`[display-name] <uri> *(;param)` or `addr-spec *(;param)`: From, To, Contact, Route, Path (RFC 3261 20.10).
 
-    `display` is without its quotes, `uri` as received, `params` have lower-case names and values without quotes (a flag has
-    b""). Not to be changed: messages share it.
+    `raw_display` is the display name as received, `uri` too, `params` have lower-case names and values without quotes (a flag
+    has b""). Not to be changed: messages share it.
     """
 
-    __slots__ = ("display", "params", "uri")
+    __slots__ = ("params", "raw_display", "uri")
 
-    def __init__(self, display: bytes, uri: bytes, params: dict[bytes, bytes]) -> None:
-        self.display = display
+    def __init__(self, raw_display: bytes, uri: bytes, params: dict[bytes, bytes]) -> None:
+        self.raw_display = raw_display
         self.uri = uri
         self.params = params
 
     def __repr__(self) -> str:
-        return f"NameAddr({self.display!r}, {self.uri!r}, {self.params!r})"
+        return f"NameAddr({self.raw_display!r}, {self.uri!r}, {self.params!r})"
+
+    @property
+    def display(self) -> bytes:
+        """The display name without its quotes, b"" where there is none."""
+        return unquote(self.raw_display) if self.raw_display[:1] == b'"' else self.raw_display
 
 
 def parse_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
@@ -77,29 +98,20 @@ def parse_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
 
     A parameter given twice is refused: RFC 3261 7.3.1, "any given parameter-name MUST NOT appear more than once".
     """
-    if b'"' in text:
-        return _quoted_params(text, reason)
+    if text.translate(None, _PLAIN_PARAMS):
+        return _exact_params(text, reason)
     parts = text.split(b";")
-    if parts[0].strip(LWS):
-        raise MalformedMessage(400, reason)
     params: dict[bytes, bytes] = {}
     for part in parts[1:]:
-        name, equals, value = part.partition(b"=")
-        if name.translate(None, TOKEN) or value.translate(None, _UNQUOTED_ENDS) != value:
-            name = name.strip(LWS)
-            value = value.strip(LWS)
-            if name.translate(None, TOKEN) or value.translate(None, _UNQUOTED_ENDS) != value:
-                raise MalformedMessage(400, reason)
-        if name == b"" or (equals and value == b""):
-            raise MalformedMessage(400, reason)
+        name, _, value = part.partition(b"=")
         params[name.lower()] = value
-    if len(params) != len(parts) - 1:
+    if parts[0] or len(params) != len(parts) - 1 or b"" in params or text.find(b"=;") >= 0 or text[-1:] == b"=":
         raise MalformedMessage(400, reason)
     return params
 
 
-def _quoted_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
-    """`parse_params` where quoted-strings may hide the separators."""
+def _exact_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
+    """`parse_params` where white space, quoted-strings or characters other than those of tokens occur."""
     params: dict[bytes, bytes] = {}
     at = 0
     while at < len(text):
@@ -132,22 +144,23 @@ def _quoted_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
 
 def parse_via(value: bytes) -> Via:
     """The first Via value in `value` (which may be a comma list, unfolded). Raises `MalformedMessage` 400 "Malformed Via"."""
-    if b"," in value:
+    if COMMA in value:
         comma = first_comma(value)
         if comma >= 0:
             value = value[:comma].rstrip(LWS)
-    protocol, _, rest = value.partition(b" ")
-    transport = _TRANSPORTS.get(protocol)
-    if transport is None:
-        transport, rest = _sent_protocol(value)
-    sent_by, semicolon, params_text = rest.partition(b";")
-    host, port = _sent_by(sent_by) if b" " in sent_by or b"\t" in sent_by else split_host_port(sent_by, b"Malformed Via")
-    if semicolon == b"":
-        return Via(transport, host, port, raw=value)
-    params = parse_params(b";" + params_text, b"Malformed Via")
-    rport_text = params.get(b"rport")
+    at = value.find(b";")
+    head = value if at < 0 else value[:at]
+    protocol, _, sent_by = head.partition(b" ")
+    transport = _TRANSPORTS.get(protocol, b"")
+    if transport == b"" or SPACE in sent_by or TAB in sent_by:
+        transport, sent_by = _sent_protocol(head)
+    host, port = split_host_port(sent_by, b"Malformed Via")
+    if at < 0:
+        return Via(transport, host, port, b"", b"", None, b"", value)
+    params = parse_params(value[at:], b"Malformed Via")
     rport: int | None = None
-    if rport_text is not None:
+    if b"rport" in params:
+        rport_text = params[b"rport"]
         rport = decimal(rport_text, 65535) if rport_text else 0
         if rport < 0:
             raise MalformedMessage(400, b"Malformed Via")
@@ -156,15 +169,8 @@ def parse_via(value: bytes) -> Via:
     )
 
 
-def _sent_by(text: bytes) -> tuple[bytes, int | None]:
-    """`sent-by = host [ COLON port ]`, where COLON allows white space around it."""
-    host, bracket, port = text.strip(LWS).rpartition(b"]")
-    name, colon, port = port.partition(b":")
-    return split_host_port(host + bracket + name.rstrip(LWS) + colon + port.lstrip(LWS), b"Malformed Via")
-
-
 def _sent_protocol(value: bytes) -> tuple[bytes, bytes]:
-    """`protocol-name SLASH protocol-version SLASH transport LWS`: any white space around SLASH -> (transport, the rest)."""
+    """`sent-protocol LWS sent-by` with white space around SLASH and COLON -> (transport, sent-by without it)."""
     name, first, rest = value.partition(b"/")
     version, second, rest = rest.partition(b"/")
     rest = rest.lstrip(LWS).replace(b"\t", b" ")
@@ -173,7 +179,9 @@ def _sent_protocol(value: bytes) -> tuple[bytes, bytes]:
         raise MalformedMessage(400, b"Malformed Via")
     if not is_token(transport):
         raise MalformedMessage(400, b"Malformed Via")
-    return transport.upper(), rest.lstrip(LWS)
+    host, bracket, port = rest.strip(LWS).rpartition(b"]")
+    name, colon, port = port.partition(b":")
+    return transport.upper(), host + bracket + name.rstrip(LWS) + colon + port.lstrip(LWS)
 
 
 def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameAddr:
@@ -184,17 +192,17 @@ def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameA
     opening = value.find(b"<")
     display = b""
     if value[:1] == b'"':
-        end = quoted_end(value, 0)
-        if end < 0:
+        end = value.find(b'"', 1) + 1 if BACKSLASH not in value else quoted_end(value, 0)
+        if end <= 0:
             raise MalformedMessage(400, reason)
-        display = unquote(value[:end])
+        display = value[:end]
         opening = value.find(b"<", end)
         if opening < 0 or value[end:opening].strip(LWS):
             raise MalformedMessage(400, reason)
     elif opening > 0:
         display = value[:opening]
         if display.translate(None, _TOKEN_AND_LWS):
-            if b";" not in display:
+            if SEMICOLON not in display:
                 raise MalformedMessage(400, reason)
             opening = -1
         else:
@@ -202,7 +210,7 @@ def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameA
     if opening < 0:
         uri, semicolon, params_text = value.partition(b";")
         uri = uri.rstrip(LWS)
-        if b"?" in uri or b"," in uri:
+        if QUESTION in uri or COMMA in uri:
             raise MalformedMessage(400, reason)
         rest = semicolon + params_text
         display = b""
@@ -214,7 +222,11 @@ def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameA
         rest = value[closing + 1 :]
     if uri.translate(None, URI) or (uri[:4] != b"sip:" and scheme_of(uri) == b""):
         raise MalformedMessage(400, reason)
-    return NameAddr(display, uri, parse_params(rest, reason) if rest else {})
+    if rest == b"":
+        return NameAddr(display, uri, {})
+    if rest[:5] == b";tag=" and len(rest) > 5 and not rest[5:].translate(None, TOKEN):
+        return NameAddr(display, uri, {b"tag": rest[5:]})  # what nearly every From and To on the wire looks like
+    return NameAddr(display, uri, parse_params(rest, reason))
 
 
 def parse_cseq(value: bytes) -> tuple[int, bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import LWS, decimal, first_comma, split_list, unfold
+from sip.grammar import LF, LWS, QUESTION, decimal, first_comma, split_list, unfold
 from sip.header_values import MAGIC_COOKIE, NameAddr, Via, parse_cseq, parse_name_addr, parse_via
 from sip.headers import LISTS, wire_name
 from sip.uri import user_and_host
@@ -56,7 +56,9 @@ class Message:
     def value_at(self, index: int) -> bytes:
         """The value of the header line at `index`, unfolded, without the white space around it."""
         value = self.lines[index].partition(b":")[2]
-        return (unfold(value) if b"\n" in value else value).strip(LWS)
+        if LF in value:
+            value = unfold(value)
+        return value.strip(LWS)
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first line of that name (a comma list whole), or None. `name` is canonical."""
@@ -144,8 +146,14 @@ class Message:
         return None if number == _ABSENT else number
 
     def _required(self, name: bytes, missing: bytes) -> bytes:
-        value = self.get(name)
-        if not value:
+        try:
+            value = self.lines[self.names.index(name)].partition(b":")[2]
+        except ValueError:
+            raise MalformedMessage(400, missing) from None
+        if LF in value:
+            value = unfold(value)
+        value = value.strip(LWS)
+        if value == b"":
             raise MalformedMessage(400, missing)
         return value
 
@@ -263,14 +271,14 @@ class Message:
 
         RFC 3261 8.1.1 and 20: Via, From, To, Call-ID and CSeq are mandatory. Max-Forwards may be absent (RFC 2543 peers).
         """
-        branch = self.top_via.branch
-        if len(branch) == len(MAGIC_COOKIE) and branch.lower() == MAGIC_COOKIE.lower():
+        via = self._top_via = parse_via(self._required(b"via", b"Missing Via"))
+        if len(via.branch) == len(MAGIC_COOKIE) and via.branch.lower() == MAGIC_COOKIE.lower():
             # RFC 4475 3.2.1: the cookie promises uniqueness, and nothing follows it.
             raise MalformedMessage(400, b"Empty Via Branch")
-        self.from_addr  # noqa: B018
-        self.to_addr  # noqa: B018
-        self.call_id  # noqa: B018
-        self.cseq  # noqa: B018
+        self._from = parse_name_addr(self._required(b"from", b"Missing From"), b"Malformed From")
+        self._to = parse_name_addr(self._required(b"to", b"Missing To"), b"Malformed To")
+        self._call_id = self._required(b"call-id", b"Missing Call-ID")
+        self._cseq = parse_cseq(self._required(b"cseq", b"Missing CSeq"))
         self.max_forwards  # noqa: B018
         self._check_length()
 
@@ -311,7 +319,7 @@ class Request(Message):
         uri = self.uri
         if uri is not self._target_of:
             self._target = user_and_host(uri, b"Malformed Request-URI")
-            if b"?" in uri and b"?" in uri.rpartition(b"@")[2]:
+            if QUESTION in uri and QUESTION in uri.rpartition(b"@")[2]:
                 raise MalformedMessage(400, b"Headers In Request-URI")
             self._target_of = uri
         return self._target

@@ -18,6 +18,9 @@ MAX_LINES: Final = 512
 
 _CRLF: Final = b"\r\n"
 _spelling: Final = SPELLINGS.get
+_METHODS: Final = frozenset(
+    b"INVITE ACK BYE CANCEL REGISTER OPTIONS INFO MESSAGE NOTIFY SUBSCRIBE PRACK UPDATE REFER PUBLISH".split(b" ")
+)
 _VERSION: Final = re.compile(rb" SIP/([0-9]+\.[0-9]+)(?= *\Z)", re.IGNORECASE)
 # Date = wkday "," SP 2DIGIT SP month SP 4DIGIT SP 2DIGIT ":" 2DIGIT ":" 2DIGIT SP "GMT" (RFC 3261 20.17 allows no other zone)
 _DATE: Final = re.compile(
@@ -55,7 +58,7 @@ def parse(datagram: bytes) -> Request | Response:
         fault = fault or b"Control Character"
     elif blank == b"":
         fault = fault or b"Message Truncated"
-    if start[:8].upper() == b"SIP/2.0 ":
+    if start[:4].upper() == b"SIP/":
         return _response(start, cast(list[bytes], names), lines, body, fault)
     return _request(start, cast(list[bytes], names), lines, body, fault)
 
@@ -64,7 +67,7 @@ def _request(start: bytes, names: list[bytes], lines: list[bytes], body: bytes, 
     parts = start.split(b" ")
     request = Request(parts[0], parts[1] if len(parts) > 1 else b"", names, lines, body)
     try:
-        if len(parts) != 3 or parts[2] != b"SIP/2.0" or not is_token(parts[0]):
+        if len(parts) != 3 or parts[2] != b"SIP/2.0" or (parts[0] not in _METHODS and not is_token(parts[0])):
             _judge_request_line(start, parts)
         if fault:
             raise MalformedMessage(400, fault)
@@ -82,7 +85,7 @@ def _request(start: bytes, names: list[bytes], lines: list[bytes], body: bytes, 
 def _response(start: bytes, names: list[bytes], lines: list[bytes], body: bytes, fault: bytes) -> Response:
     """`Status-Line = SIP-Version SP Status-Code SP Reason-Phrase CRLF`; nothing wrong with a response is ever answered."""
     status = decimal(start[8:].partition(b" ")[0], 699)
-    if status < 100 or start[11:12] not in (b" ", b""):
+    if status < 100 or start[11:12] not in (b" ", b"") or start[:8].upper() != b"SIP/2.0 ":
         raise MalformedMessage(0, b"Malformed Status-Line")
     if fault:
         raise MalformedMessage(0, fault)

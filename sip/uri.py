@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import ALPHANUM, HOST, IPV6, SCHEME, URI, USERINFO, decimal
+from sip.grammar import ALPHANUM, COLON, HOST, IPV6, PERCENT, QUESTION, SCHEME, SEMICOLON, URI, USERINFO, decimal
 
 MAX_PORT: Final = 65535
 
@@ -54,7 +54,7 @@ def split_host_port(text: bytes, reason: bytes) -> tuple[bytes, int | None]:
 
 def unescape(text: bytes) -> bytes:
     """Resolve %HH. The result may hold any byte, NUL included (RFC 4475 3.1.1.4): look it up, never print it raw."""
-    if b"%" not in text:
+    if PERCENT not in text:
         return text
     return _ESCAPE.sub(lambda found: bytes((int(found.group(1), 16),)), text)
 
@@ -79,17 +79,24 @@ def user_and_host(uri: bytes, reason: bytes = b"Malformed URI") -> tuple[bytes, 
     userinfo, at, rest = rest.rpartition(b"@")
     if at:
         # ";" and "?" are legal in a user (RFC 4475 3.1.1.9), so only what follows the "@" is split at them.
-        if userinfo == b"" or userinfo.translate(None, USERINFO) or (b"%" in userinfo and _HEX.search(userinfo)):
+        if userinfo == b"" or userinfo.translate(None, USERINFO) or (PERCENT in userinfo and _HEX.search(userinfo)):
             raise MalformedMessage(400, reason)
-        userinfo = unescape(userinfo.partition(b":")[0])
-    host, port = split_host_port(rest.partition(b";")[0].partition(b"?")[0], reason)
+        if COLON in userinfo:
+            userinfo = userinfo.partition(b":")[0]
+        if PERCENT in userinfo:
+            userinfo = unescape(userinfo)
+    if SEMICOLON in rest:
+        rest = rest.partition(b";")[0]
+    if QUESTION in rest:
+        rest = rest.partition(b"?")[0]
+    host, port = split_host_port(rest, reason)
     return userinfo, host, port
 
 
 def _telephone_number(text: bytes, reason: bytes) -> bytes:
     """`telephone-subscriber` of RFC 3966: "+" digits or local digits, visual separators dropped."""
     number = text.partition(b";")[0].translate(None, _VISUAL_SEPARATORS)
-    if number == b"" or number.translate(None, _DIALLED) or b"+" in number[1:]:
+    if number == b"" or number.translate(None, _DIALLED) or number.rfind(b"+") > 0:
         raise MalformedMessage(400, reason)
     return number
 
@@ -184,7 +191,7 @@ def _normal(text: bytes) -> bytes:
         plain = bytes((int(found.group(1), 16),))
         return plain if plain in _UNRESERVED else found.group().upper()
 
-    return _ESCAPE.sub(one, text) if b"%" in text else text
+    return _ESCAPE.sub(one, text) if PERCENT in text else text
 
 
 def _pairs(parts: list[bytes], reason: bytes) -> list[tuple[bytes, bytes]]:

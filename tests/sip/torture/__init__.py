@@ -1,4 +1,4 @@
-"""The messages of RFC 4475 and RFC 5118, rewritten in our own words and bytes: every one, each with the outcome its RFC asks for."""
+"""The messages of RFC 4475 and RFC 5118 in our own words and bytes: every one, each with the outcome its RFC asks for."""
 
 from tests.sip.torture.case import Case
 from tests.sip.torture.invalid import INVALID

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Case:
     """`parser` is None when the message layer must accept, else the status it must name (0: drop in silence).
 
-    `gateway` is what a registrar and proxy should answer in the end, where the RFC says more than "process it": the black-box tests
-    read it. `why` says in our words what is odd about the message.
+    `gateway` is what a registrar and proxy should answer in the end, where the RFC says more than "process it": the black-box
+    tests read it. `why` says in our words what is odd about the message.
     """
 
     name: str

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  one header, one line
 """RFC 4475 3.1.2 and 3.2: messages that the parser must refuse."""
 
 from tests.sip.torture.case import SDP, Case, wire
