@@ -226,6 +226,8 @@ class Calls:
         if call.dialog is None and exchange is not None and exchange.transaction is not None:
             try:
                 call.dialog = Dialog.as_caller(exchange.transaction.request, response)
+                # What was dialled may be a number that rings many; the Contact says whose device has the call.
+                call.peer = user_and_host(call.dialog.target)[0].decode("utf-8", "replace") or call.peer
             except MalformedMessage:
                 self._fail(call, 400, "the 2xx names no usable Contact", now)
                 return

@@ -14,7 +14,7 @@ from simulators.registration import Registration
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.errors import MalformedMessage
-from sip.events import UDP, Flow, Output, Send
+from sip.events import Flow, Output, Send
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.responses import make_response
@@ -53,7 +53,7 @@ class UserAgent:
         # The transaction layer writes its Sends into this very list, so that they stay in order with the events.
         self._outputs: list[AgentEvent | Output] = []
         self._heap = DeadlineHeap()
-        self._flow = Flow(UDP, "ua", *server)
+        self._flow = Flow("udp", "ua", *server)
         self._layer = TransactionLayer(
             self,
             outputs=self._outputs,  # type: ignore[arg-type]

@@ -1,0 +1,235 @@
+"""What every simulated device does: boot from its autop URL alone, register, open its channel, poll, restart what changed."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from registry.mac import MacAddress
+from simulators.agent_events import AgentEvent
+from simulators.device_config import ChannelSettings, DeviceConfig, Provisioning
+from simulators.happenings import Happenings
+from simulators.line import SipAccount
+from simulators.sip_endpoint import SipEndpoint
+from tunnel.handshake import Identity
+from tunnel.net.agent import Agent
+
+RETRY_FIRST = 1.0
+RETRY_MOST = 60.0
+"""Seconds between tries to fetch the configuration: RETRY_FIRST * 2^n at most, a random half of it off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFetched:
+    """An autop request was answered. `applied` is False where the bytes were those applied before."""
+
+    size: int
+    etag: str
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFailed:
+    """An autop request failed; the next try is in `retry_in` seconds."""
+
+    why: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelChanged:
+    """The channel to the gateway went up or down."""
+
+    up: bool
+
+
+class Device:
+    """One device. Everything it knows of the gateway comes from `provisioning` (its autop URL) and what that fetches.
+
+    `tls` is the context for its channel; `entropy(n)` gives n random bytes, `wall()` wall-clock seconds. What happens is in
+    `happenings`. `boot`, `shut_down` and `cut_power` are the owner's; all must run in one loop.
+    """
+
+    model = "Portico Simulator"
+
+    def __init__(
+        self,
+        mac: MacAddress,
+        provisioning: Provisioning,
+        *,
+        tls: ssl.SSLContext,
+        entropy: Callable[[int], bytes],
+        wall: Callable[[], float],
+        on_each: Callable[[object], None] | None = None,
+    ) -> None:
+        self.mac = mac
+        self.happenings = Happenings(on_each)
+        self.config: DeviceConfig | None = None
+        self.sip: SipEndpoint | None = None
+        self.agent: Agent | None = None
+        self._provisioning = provisioning
+        self._tls = tls
+        self._entropy = entropy
+        self._wall = wall
+        self._link: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel_started = asyncio.Event()
+        self._channel_stopped = asyncio.Event()
+
+    async def boot(self) -> None:
+        """Fetch the configuration, trying until it works, and start what it says. The caller bounds the wait."""
+        failures = 0
+        while True:
+            try:
+                await self.poll()
+                break
+            except (OSError, ValueError) as failed:
+                wait = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(failures, 16)) * (0.5 + 0.5 * self._chance())
+                failures += 1
+                self.happenings.add(ConfigFailed(str(failed) or type(failed).__name__, wait))
+                await asyncio.sleep(wait)
+        self.spawn(self._poll_daily())
+
+    async def poll(self) -> bool:
+        """Ask for the configuration once; apply it if its bytes are new. Raises OSError or ValueError if that fails."""
+        fetched = await self._provisioning.fetch()
+        self.happenings.add(ConfigFetched(fetched.size, fetched.etag, fetched.config is not None))
+        if fetched.config is None:
+            return False
+        before, self.config = self.config, fetched.config
+        await self.apply(before, fetched.config)
+        return True
+
+    async def apply(self, before: DeviceConfig | None, now: DeviceConfig) -> None:
+        """Restart what a new configuration changed. Subclasses add their own parts."""
+        if before is None or before.account != now.account:
+            await self._start_sip(now.account)
+        if before is None or before.channel != now.channel:
+            await self._start_channel(now.channel)
+
+    async def shut_down(self, grace: float = 2.0) -> None:
+        """Switch off in good order: take the binding back, close the channel."""
+        await self._stop(grace)
+
+    async def cut_power(self) -> None:
+        """Vanish: nobody is told."""
+        await self._stop(0.0)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the registrar holds our binding, as far as the device knows."""
+        return self.sip is not None and self.sip.registered
+
+    # For subclasses
+
+    def services(self) -> Mapping[str, tuple[str, int]]:
+        """What the gateway may connect to through the channel, by service id. The device's own list, never the gateway's."""
+        return {}
+
+    def on_sip(self, event: AgentEvent) -> None:
+        """Something happened on the SIP side. Called after it is in `happenings`."""
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run something until it is done or the device goes off."""
+
+        async def run() -> None:
+            await work
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def report(self, name: str, body: Mapping[str, Any]) -> None:
+        """Tell the gateway through the channel; returns once it is kept there, over however many channels that takes.
+
+        The body must hold what makes a repetition known (`event_id`).
+        """
+        while True:
+            while self.agent is None:
+                await self._channel_started.wait()
+            stopped = asyncio.ensure_future(self._channel_stopped.wait())
+            sending = asyncio.ensure_future(self.agent.send_event(name, body))
+            try:
+                await asyncio.wait({sending, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    return sending.result()
+            finally:
+                sending.cancel()
+                stopped.cancel()
+
+    # Inside
+
+    async def _start_sip(self, account: SipAccount | None) -> None:
+        if self.sip is not None:
+            await self.sip.stop()
+            self.sip = None
+        if account is not None:
+            self.sip = SipEndpoint(
+                account,
+                entropy=self._entropy,
+                on_event=self._sip_event,
+                user_agent=self.model,
+                instance_id=f"urn:uuid:00000000-0000-1000-8000-{self.mac.text.lower()}",
+            )
+            await self.sip.start()
+
+    def _sip_event(self, event: AgentEvent) -> None:
+        self.happenings.add(event)
+        self.on_sip(event)
+
+    async def _start_channel(self, channel: ChannelSettings | None) -> None:
+        await self._stop_channel()
+        if channel is None:
+            return
+        self.agent = Agent(
+            host=channel.host,
+            port=channel.port,
+            identity=Identity(self.mac, channel.key),
+            tls=self._tls,
+            entropy=self._entropy,
+            services=self.services(),
+            on_state=lambda state: self.happenings.add(ChannelChanged(state == "up")),
+        )
+        self._link = asyncio.get_running_loop().create_task(self.agent.run())
+        self._channel_stopped.clear()
+        self._channel_started.set()
+
+    async def _stop_channel(self) -> None:
+        link, self._link, self.agent = self._link, None, None
+        self._channel_started.clear()
+        self._channel_stopped.set()
+        if link is not None:
+            link.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await link
+
+    async def _stop(self, grace: float) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sip, self.sip = self.sip, None
+        if sip is not None:
+            await sip.stop(grace)
+        await self._stop_channel()
+
+    async def _poll_daily(self) -> None:
+        """Mode 3 of akuvox-devices.md section 3: after power-on also every day at the second the configuration says."""
+        while self.config is not None and self.config.poll_at is not None:
+            await asyncio.sleep(seconds_until(self.config.poll_at, self._wall()))
+            with contextlib.suppress(OSError, ValueError):
+                await self.poll()
+
+    def _chance(self) -> float:
+        return int.from_bytes(self._entropy(4), "big") / 2**32
+
+
+def seconds_until(time_of_day: tuple[int, int, int], wall: float) -> float:
+    """Seconds from `wall` to the next time it is hour, minute, second (UTC: simulated devices set no zone)."""
+    hour, minute, second = time_of_day
+    now = datetime.fromtimestamp(wall, UTC)
+    due = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
+    return (due - now if due > now else due + timedelta(days=1) - now).total_seconds()

@@ -1,0 +1,147 @@
+"""A simulated door phone: a button that calls, relays that DTMF codes open, a web page of its own behind the channel."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simulators.agent_events import AgentEvent, DtmfReceived, Ended, IncomingCall
+from simulators.device import Device
+from simulators.device_config import DeviceConfig
+from simulators.relays import RelayBank, Switched
+from simulators.web_page import WebPage
+
+CALLS_SHOWN = 10
+"""Calls the web page shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOpened:
+    """A relay switched and the door is open. `by` is who caused it: the user name at the other end of `call`, or the web page."""
+
+    relay: int
+    name: str
+    method: str
+    by: str
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayClosed:
+    """A relay fell back after its hold time."""
+
+    relay: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCode:
+    """A key came that completed no code; nothing opened. Devices say nothing about it."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningKept:
+    """The gateway has acknowledged the report of an opening: it is in the door log."""
+
+    relay: int
+    event_id: str
+
+
+class DoorPhone(Device):
+    """One door phone. `press_button` is the visitor."""
+
+    model = "Portico R29-SIM 29.30.1.1"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._relays = RelayBank()
+        self._relay_timer: asyncio.TimerHandle | None = None
+        self._page: WebPage | None = None
+        self._page_address: tuple[str, int] | None = None
+        self.recent_calls: deque[str] = deque(maxlen=CALLS_SHOWN)
+
+    def press_button(self) -> str:
+        """Dial the first number of the call button; returns the call's name. Raises RuntimeError if the phone cannot call now."""
+        if self.config is None or self.sip is None:
+            raise RuntimeError("the door phone has no account yet")
+        if not self.config.button_numbers:
+            raise RuntimeError("the call button has no number")
+        if self.sip.busy:
+            raise RuntimeError("the door phone is in a call")
+        return self.sip.dial(self.config.button_numbers[0])
+
+    async def apply(self, before: DeviceConfig | None, now: DeviceConfig) -> None:
+        """Relays and web page first: the channel offers the page as soon as it is up."""
+        self._relays.reconfigure(now.relays)
+        if self._page is None:
+            self._page = WebPage(self)
+            self._page_address = await self._page.start("127.0.0.1", 0)
+        await super().apply(before, now)
+
+    def services(self) -> Mapping[str, tuple[str, int]]:
+        """The web page."""
+        return {} if self._page_address is None else {"web": self._page_address}
+
+    def on_sip(self, event: AgentEvent) -> None:
+        """Keys open relays; the web page shows the last calls."""
+        if isinstance(event, DtmfReceived):
+            self._key(event)
+        elif isinstance(event, Ended):
+            self._relays.call_over(event.call)
+        elif isinstance(event, IncomingCall) and self.sip is not None:
+            # A door phone talks at once (AUTO_ANSWER): a resident calls it to look and listen.
+            sip = self.sip
+            asyncio.get_running_loop().call_soon(lambda: sip.do(lambda now: sip.agent.answer(event.call, now)))
+
+    async def _stop(self, grace: float) -> None:
+        if self._relay_timer is not None:
+            self._relay_timer.cancel()
+        await super()._stop(grace)
+        if self._page is not None:
+            await self._page.stop()
+            self._page = self._page_address = None
+
+    def open_relay(self, number: int, *, method: str, by: str, call: str = "") -> bool:
+        """Switch a relay for its hold time and report it; False if there is no such relay."""
+        if not self._relays.open(number, asyncio.get_running_loop().time()):
+            return False
+        self._switched(method, by, call)
+        return True
+
+    def _key(self, event: DtmfReceived) -> None:
+        number = self._relays.key(event.call, event.key, asyncio.get_running_loop().time())
+        if number is None:
+            self.happenings.add(WrongCode(event.call))
+        else:
+            self._switched("dtmf", event.peer, event.call)
+
+    def _switched(self, method: str, by: str, call: str) -> None:
+        """Say what really switched; only that is reported."""
+        for switched in self._relays.take():
+            if switched.opened:
+                self.happenings.add(RelayOpened(switched.number, switched.name, method, by, call))
+                self.spawn(self._report_opening(switched, method, by, call, self._wall()))
+            else:
+                self.happenings.add(RelayClosed(switched.number, switched.name))
+        self._arm_relays()
+
+    def _arm_relays(self) -> None:
+        if self._relay_timer is not None:
+            self._relay_timer.cancel()
+            self._relay_timer = None
+        due = self._relays.next_deadline()
+        if due is not None:
+            self._relay_timer = asyncio.get_running_loop().call_at(due, self._hold_time_over)
+
+    def _hold_time_over(self) -> None:
+        self._relays.on_deadline(asyncio.get_running_loop().time())
+        self._switched("", "", "")
+
+    async def _report_opening(self, switched: Switched, method: str, by: str, call: str, at: float) -> None:
+        event_id = self._entropy(16).hex()
+        body = {"event_id": event_id, "relay": switched.number, "method": method, "by": by, "call_id": call, "at": at}
+        await self.report("relay-opened", body)
+        self.happenings.add(OpeningKept(switched.number, event_id))
