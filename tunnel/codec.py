@@ -178,10 +178,10 @@ def _shallow(payload: bytes) -> bool:
     while position < size:
         step, items = _step(payload, position)
         position += step
+        if items is not None and len(open_counts) >= MAX_DEPTH:
+            return False
         if items:
             open_counts.append(items)
-            if len(open_counts) > MAX_DEPTH:
-                return False
             continue
         while open_counts:
             open_counts[-1] -= 1
@@ -198,21 +198,21 @@ _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
-def _step(payload: bytes, position: int) -> tuple[int, int]:
-    """(bytes to skip, items to expect inside) of the MessagePack value at `position`; unknown bytes count as scalars."""
+def _step(payload: bytes, position: int) -> tuple[int, int | None]:
+    """(bytes to skip, items inside or None for a scalar) of the MessagePack value at `position`."""
     kind = payload[position]
     if kind < 0x80 or kind >= 0xE0:
-        return 1, 0
+        return 1, None
     if kind < 0x90:
         return 1, (kind & 0x0F) * 2
     if kind < 0xA0:
         return 1, kind & 0x0F
     if kind < 0xC0:
-        return 1 + (kind & 0x1F), 0
+        return 1 + (kind & 0x1F), None
     if kind in _LENGTHS:
         width = _LENGTHS[kind]
-        return 1 + width + int.from_bytes(payload[position + 1 : position + 1 + width], "big"), 0
+        return 1 + width + int.from_bytes(payload[position + 1 : position + 1 + width], "big"), None
     if kind in _CONTAINERS:
         width, per_entry = _CONTAINERS[kind]
         return 1 + width, int.from_bytes(payload[position + 1 : position + 1 + width], "big") * per_entry
-    return _FIXED.get(kind, 1), 0
+    return _FIXED.get(kind, 1), None

@@ -65,9 +65,7 @@ def make_certificate(folder: str, name: str = "localhost") -> Certificate:
         chain.write(certificate.public_bytes(serialization.Encoding.PEM))
     with open(key_path, "wb") as private:
         private.write(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
     der = certificate.public_bytes(serialization.Encoding.DER)
     return Certificate(chain_path, key_path, hashlib.sha256(der).digest())
@@ -230,8 +228,8 @@ class Browser:
             parts.append(f"Cookie: {self.cookie}")
         return ("\r\n".join(parts) + "\r\n\r\n").encode("latin-1")
 
-    async def get(self, target: str, *lines: str, **options: str) -> tuple[int, dict[str, str], bytes]:
-        return await self.request("GET", target, *lines, **options)
+    async def get(self, target: str, *lines: str, host: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        return await self.request("GET", target, *lines, host=host)
 
     async def request(
         self, method: str, target: str, *lines: str, body: bytes = b"", host: str | None = None
@@ -351,9 +349,7 @@ async def tunnel_site(
         )
         visitor_address = await visitors.start("127.0.0.1", 0)
         stack.push_async_callback(visitors.stop, 0.0)
-        site = Site(
-            recorder, store, channel, visitors, channel_address, visitor_address, certificate, identity, keys, wall
-        )
+        site = Site(recorder, store, channel, visitors, channel_address, visitor_address, certificate, identity, keys, wall)
         if page is not None:
             address = await stack.enter_async_context(serving(page))
             site.agent = site.make_agent({"web": address})
