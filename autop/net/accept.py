@@ -49,6 +49,8 @@ class _Places:
         finally:
             self._waiting -= 1
         self._holders[_this_task()] = asyncio.get_running_loop().time()
+        if self._waiting:
+            self._press()  # so that this one's time is watched too
 
     def leave(self) -> None:
         """Give the current task's place back."""

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, cast
 
 import h11
 
@@ -77,8 +77,7 @@ class Connection(Arriving):
     # -- what the transport tells ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's TLS transport is one in all but its class
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self.arrived = True
@@ -309,6 +308,8 @@ class Connection(Arriving):
 
 def _unacceptable(request: h11.Request) -> tuple[int, Reason]:
     """Status and reason if the head alone says no; 0 if it does not. The same for every target."""
+    if request.http_version not in (b"1.1", b"1.0"):
+        return 505, Reason.BAD_REQUEST
     names = [name for name, _ in request.headers]
     if b"host" not in names:
         return 400, Reason.BAD_REQUEST  # h11 asks it of HTTP/1.1 only

@@ -8,7 +8,7 @@ import pytest
 from autop.errors import RejectedValue
 from autop.fingerprint import strong_etag
 from autop.identify import Asked, CommonFile, MacFile
-from autop.net.configurations import Configurations, File, Refused
+from autop.net.configurations import CACHE_BYTES, Configurations, File, Refused
 from autop.net.neighbours import SiteNeighbours
 from autop.observer import Outcome, Reason
 from registry.errors import BadSeal, StoreUnavailable
@@ -36,8 +36,8 @@ class CountingVault(Vault):
         return super().open(sealed, context)
 
 
-def configurations(records: FakeRecords, vault: Vault, **options: int) -> Configurations:
-    return Configurations(read_model=records, vault=vault, settings=examples.SETTINGS, **options)
+def configurations(records: FakeRecords, vault: Vault, cache_bytes: int = CACHE_BYTES) -> Configurations:
+    return Configurations(read_model=records, vault=vault, settings=examples.SETTINGS, cache_bytes=cache_bytes)
 
 
 async def served(found: Configurations, asked: Asked | None = RIGHT) -> File:
