@@ -73,7 +73,7 @@ async def list_devices(call: CallOf, paging: PagingOf, site: SiteFilter = None) 
     """The devices of a site, or of all sites in the token's scope."""
 
     def listed(stored: Stored[Device]) -> DeviceListed:
-        online = call.ports.presence(stored.record.mac).online
+        online = call.ports.presence(stored.record).online
         return DeviceListed.model_validate({**view_fields(stored.record), "online": online})
 
     return await page(call, paging, Device, shelves(call, site), listed)
@@ -128,7 +128,7 @@ async def delete_device(call: CallOf, mac: str, if_match: IfMatch = None) -> Res
 async def device_status(call: CallOf, mac: str) -> DeviceStatus:
     """Whether a device can be reached now, and how."""
     found = await find_device(call, parse_mac(mac))
-    presence = call.ports.presence(found.record.mac)
+    presence = call.ports.presence(found.record)
     return DeviceStatus(
         mac=found.record.mac.text,
         online=presence.online,

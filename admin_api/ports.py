@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.mac import MacAddress
-from registry.records import DeviceKind
+from registry.records import Device, DeviceKind
 from registry.store import Store
 from registry.vault import Vault
 
@@ -51,7 +51,7 @@ class AdminPorts:
     - `wall()`: wall-clock seconds; `monotonic()`: seconds for measuring; `entropy(n)`: n unpredictable bytes.
     - `autop_url(mac, token)`: the directory URL a device is given; at most 127 characters (its field holds no more).
     - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
-    - `presence(mac)`: answered from memory. `known_models()`: model name -> its usual kind.
+    - `presence(device)`: answered from memory. `known_models()`: model name -> its usual kind.
     - `observer`: told of every request.
     """
 
@@ -62,7 +62,7 @@ class AdminPorts:
     monotonic: Callable[[], float]
     autop_url: Callable[[MacAddress, str], str]
     remote_link: Callable[[str, str], str]
-    presence: Callable[[MacAddress], Presence]
+    presence: Callable[[Device], Presence]
     known_models: Callable[[], Mapping[str, DeviceKind]]
     observer: RequestObserver
     limits: AdminLimits = AdminLimits()

@@ -121,7 +121,7 @@ async def open_session(call: CallOf, mac: str, body: SessionBody | None = None) 
             {
                 **_fields(made.record, call.wall),
                 "link": call.ports.remote_link(made.record.id, made.link_path),
-                "online": call.ports.presence(device.mac).channel,
+                "online": call.ports.presence(device).channel,
             }
         )
         return Answer(201, answer, of=made.record, location=f"/api/v1/remote-sessions/{made.record.id}")

@@ -76,11 +76,6 @@ class RemoteControl(_Section):
     """Remote Control sessions."""
 
     domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
-    ticket_seconds: Annotated[int, Field(ge=10, le=3600)] = Field(default=60, description="How long an unused link stays good.")
-    session_seconds: Annotated[int, Field(ge=60, le=86400)] = Field(default=3600, description="Longest session.")
-    idle_seconds: Annotated[int, Field(ge=30, le=86400)] = Field(
-        default=900, description="A session nobody uses ends after this."
-    )
 
 
 class Tls(_Section):

@@ -102,6 +102,13 @@ class Configurations:
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
 
+    def use_settings(self, settings: AutopSettings) -> None:
+        """Render with these from now on: ports that are known only once bound, or a reloaded configuration."""
+        self._settings = settings
+        while self._cache:
+            _, (_, dropped) = self._cache.popitem()
+            self._cache_room += len(dropped.body) + _ENTRY_COST
+
     async def find(self, asked: Asked | None) -> File | Refused:
         """The file for what `identify` made of a request. Never raises for anything a client or a record can cause."""
         try:

@@ -1,0 +1,320 @@
+"""The composition root: plain constructor calls, top to bottom. Whoever wants to know what a node is made of reads this.
+
+Parts are made and started in an order in which nothing is reachable before what it needs, and stopped in reverse. Only this
+file names a store engine.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from admin_api.app import create_app
+from admin_api.bootstrap import add_admin_token
+from admin_api.net.server import AdminServer
+from admin_api.ports import AdminPorts
+from autop.catalogue import known_models
+from autop.net.configurations import Configurations
+from autop.net.listener import AutopListener
+from autop.net.neighbours import SiteNeighbours
+from autop.settings import AutopSettings
+from gateway.config import OFF, Config
+from gateway.device_ports import DeviceEvents, DeviceKeys
+from gateway.directory import MemoryDirectory
+from gateway.errors import StartError
+from gateway.feed import Feed
+from gateway.followed_store import FollowedStore
+from gateway.health import HealthApp
+from gateway.logbook import Logbook
+from gateway.logs import CountErrors
+from gateway.loop import LagSampler
+from gateway.metrics import Metrics
+from gateway.observers import AutopNotes, ChannelNotes, SipObserver, VisitorNotes
+from gateway.presence import PresenceBook
+from gateway.state import StateFolder, key_file, write_atomically
+from gateway.tls import CertificateFiles, ServerTls, local_certificates, utc
+from gateway.version import VERSION
+from gateway.welcome import Welcome, address
+from gateway.write_behind import BindingsWriter, load_bindings
+from registry.engines.sqlite import SqliteStore
+from registry.errors import RegistryError
+from registry.read_model import ReadModel
+from registry.records import Role
+from registry.store import Store
+from registry.vault import Vault
+from sip.core import SipCore
+from sip.limits import SipLimits
+from sip.net.service import SipService
+from tunnel.frames import ALPN
+from tunnel.net.channel_listener import ChannelListener, TlsIdentity
+from tunnel.net.ports import CountedGenerations
+from tunnel.net.visitor_listener import VisitorListener
+
+Address = tuple[str, int]
+Wall = Callable[[], float]
+_log = logging.getLogger("portico.node")
+
+
+class Node:
+    """One gateway process' parts. `start` brings them up, `stop` takes them down in reverse; both once."""
+
+    def __init__(self, config: Config, folder: StateFolder, errors: CountErrors, *, wall: Wall) -> None:
+        self._config = config
+        self._folder = folder
+        self._wall = wall
+        self._stack = AsyncExitStack()
+        self._grace = 0.0
+        self.bound: dict[str, Address] = {}
+        self.metrics = Metrics(VERSION)
+        errors.on_error.append(self.metrics.unhandled_error)
+
+    async def start(self) -> None:
+        """Open everything. Raises StartError naming what could not be opened; `stop` then closes what was."""
+        config, folder = self._config, self._folder
+        entropy = os.urandom
+        monotonic = asyncio.get_running_loop().time
+
+        # What is known: the store, its copy in memory, the secrets.
+        vault = Vault(key_file(folder.master_key), entropy)
+        store = await self._open_store()
+        read_model = ReadModel(store)
+        feed = Feed(store, read_model)
+        await feed.start()
+        self._stack.push_async_callback(feed.stop)
+        node_secret = key_file(folder.node_secret)
+        self._tls = ServerTls(self._certificates())
+        admin_token = await self._admin_token(store)
+
+        # What is written when it is over.
+        logbook = Logbook(store, read_model, wall=self._wall, serial=lambda: secrets.randbits(32))
+        logbook.start()
+        self._stack.push_async_callback(logbook.stop)
+        bindings = BindingsWriter(store, config.node)
+        bindings.start()
+        self._stack.push_async_callback(bindings.stop)
+
+        # SIP.
+        core = SipCore(
+            directory=(directory := MemoryDirectory(read_model, vault)),
+            entropy=entropy,
+            secret=_derived(node_secret, b"sip"),
+            realm=config.sip.realm,
+            domains=self._domains(),
+            advertised={},
+            limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
+        )
+        presence = PresenceBook(
+            registered=lambda account: bool(core.bindings(account, monotonic())),
+            on_channel=lambda mac: channel.link(mac) is not None,
+            wall=self._wall,
+        )
+        sip = SipService(
+            core,
+            facts=directory,
+            on_bindings=bindings.changed,
+            on_call=logbook.call_ended,
+            observe=SipObserver(self.metrics, presence),
+            clock=monotonic,
+            wall=self._wall,
+        )
+        await load_bindings(store, config.node, self._wall(), sip.load_bindings)
+        await self._listen(
+            "sip_udp", config.listen.address, config.listen.sip_udp, lambda host, port: sip.start(host, port, config.public_host)
+        )
+        self._stack.push_async_callback(sip.stop)
+
+        # The channel, and Remote Control through it.
+        self._channel_tls = self._tls.context([ALPN])
+        self._channel = channel = ChannelListener(
+            tls=TlsIdentity(self._channel_tls, self._tls.leaf_sha256),
+            keys=DeviceKeys(read_model, vault),
+            generations=CountedGenerations(int(self._wall() * 1_000_000)),
+            events=DeviceEvents(logbook),
+            observer=ChannelNotes(self.metrics, presence),
+            entropy=entropy,
+        )
+        await self._listen("channel", config.listen.address, config.listen.channel, channel.start)
+        self._stack.push_async_callback(lambda: channel.stop(self._grace))
+        visitors = VisitorListener(
+            tls=self._tls.context(["http/1.1"]),
+            store=store,
+            links=channel.link,
+            observer=VisitorNotes(self.metrics, logbook),
+            entropy=entropy,
+            wall=self._wall,
+            domain=config.remote_control.domain,
+        )
+        await self._listen("remote_control", config.listen.address, config.listen.remote_control, visitors.start)
+        self._stack.push_async_callback(lambda: visitors.stop(self._grace))
+
+        # Auto-provisioning, which tells devices where all of the above is.
+        neighbours = SiteNeighbours(store)
+        read_model.subscribe(neighbours.changed, neighbours.clear)
+        notes = AutopNotes(self.metrics, presence)
+        autop = Configurations(read_model=read_model, vault=vault, settings=self._autop_settings(), neighbours=neighbours)
+        https = AutopListener(
+            configurations=autop, ssl_context=self._tls.context(["http/1.1"]), observer=notes, clock_wall=self._wall
+        )
+        http = AutopListener(configurations=autop, ssl_context=None, observer=notes, clock_wall=self._wall)
+        await self._listen("autop_https", config.listen.address, config.listen.autop_https, https.start)
+        self._stack.push_async_callback(lambda: https.stop(self._grace))
+        await self._listen("autop_http", config.listen.address, config.listen.autop_http, http.start)
+        self._stack.push_async_callback(lambda: http.stop(self._grace))
+        autop.use_settings(self._autop_settings())
+
+        # The management plane.
+        api = create_app(
+            AdminPorts(
+                store=FollowedStore(store, read_model),
+                vault=vault,
+                entropy=entropy,
+                wall=self._wall,
+                monotonic=monotonic,
+                autop_url=lambda mac, token: self._autop_settings().directory(token),
+                remote_link=visitors.link_url,
+                presence=presence.of,
+                known_models=known_models,
+                observer=self.metrics.admin_request,
+            )
+        )
+        admin = AdminServer(api)
+        await self._listen("admin", config.listen.admin_address, config.listen.admin, admin.start)
+        self._stack.push_async_callback(lambda: admin.stop(self._grace))
+
+        # Operations.
+        self._add_gauges(core, channel, visitors, bindings)
+        lag = LagSampler(self.metrics.lag.observe)
+        lag.start()
+        self._stack.callback(lag.stop)
+        self._health = HealthApp(self.metrics, {"listeners": lambda: None if self.bound else "none"})
+        operations = AdminServer(self._health)
+        await self._listen("metrics", config.listen.metrics_address, config.listen.metrics, operations.start)
+        self._stack.push_async_callback(lambda: operations.stop(self._grace))
+        self.welcome = Welcome(
+            self.bound,
+            state=folder.path,
+            token_file=folder.admin_token,
+            ca_file=self._tls.files.ca,
+            public_host=config.public_host,
+            first_token=admin_token,
+        )
+
+    async def stop(self, grace: float) -> None:
+        """Take no new work, let what runs finish for `grace` seconds, close everything that was opened."""
+        self._grace = grace
+        if hasattr(self, "_health"):
+            self._health.draining = True
+        await self._stack.aclose()
+
+    def reload(self) -> None:
+        """Read the certificate again (SIGHUP). Open connections stay; a bad certificate is refused and the old one kept."""
+        try:
+            self._tls.reload()
+        except StartError as error:
+            _log.warning("certificate not reloaded: %s", error)
+            return
+        self._channel.use_tls(TlsIdentity(self._channel_tls, self._tls.leaf_sha256))
+        _log.info("certificate reloaded")
+
+    def ready_facts(self) -> dict[str, object]:
+        """What the ready file says beside the bound addresses."""
+        facts: dict[str, object] = {"pid": os.getpid(), "admin_token_file": str(self._folder.admin_token.resolve())}
+        if self._tls.files.ca is not None:
+            facts["ca_file"] = str(self._tls.files.ca.resolve())
+        return facts
+
+    async def _open_store(self) -> Store:
+        try:
+            store = await SqliteStore.open(self._folder.database, on_quarantine=lambda kind, key: self.metrics.quarantined.inc())
+        except RegistryError as error:
+            raise StartError(f"database {self._folder.database}: {error}") from None
+        self._stack.push_async_callback(store.close)
+        return store
+
+    async def _admin_token(self, store: Store) -> str | None:
+        """The first admin token, if this start makes it: kept in a file for its owner, and returned to be shown once.
+
+        A start that was killed between the two writes left a token nobody knows: where the file is missing, a new one is made.
+        """
+        if self._folder.admin_token.exists():
+            return None
+        secret = await add_admin_token(store, "first start", Role.DISTRIBUTOR, os.urandom, self._wall())
+        write_atomically(self._folder.admin_token, secret.encode() + b"\n")
+        return secret
+
+    async def _listen(self, name: str, host: str, port: int, start: Callable[[str, int], Awaitable[Address]]) -> None:
+        """Open one listener and note where. Raises StartError naming the listener, the address and the key to change."""
+        if port == OFF:
+            return
+        try:
+            self.bound[name] = await start(host, port)
+        except OSError as error:
+            raise StartError(
+                f"listen.{name}: {address((host, port))}: {error.strerror or error}. "
+                f"Stop what uses it, or set another listen.{name} in portico.toml (0 picks a free port, -1 turns it off)."
+            ) from None
+
+    def _certificates(self) -> CertificateFiles:
+        given = self._config.tls
+        if given.certificate is not None and given.key is not None:
+            return CertificateFiles(given.certificate, given.key, None)
+        domain = self._config.remote_control.domain
+        names = {self._config.public_host, "localhost", "127.0.0.1", "::1", domain, f"*.{domain}"}
+        if self._config.listen.address not in ("0.0.0.0", "::"):
+            names.add(self._config.listen.address)
+        return local_certificates(self._folder.certificates, names, utc(self._wall()))
+
+    def _domains(self) -> frozenset[bytes]:
+        """The names and addresses in a SIP URI that mean this gateway."""
+        names = {
+            self._config.public_host,
+            self._config.listen.address,
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            *self._config.sip.domains,
+        }
+        return frozenset(name.lower().encode() for name in names)
+
+    def _autop_settings(self) -> AutopSettings:
+        host = self._config.public_host
+        kind = "autop_https" if "autop_https" in self.bound else "autop_http"
+        scheme = "https" if kind == "autop_https" else "http"
+        return AutopSettings(
+            sip_host=host,
+            autop_url=f"{scheme}://{address((host, self.bound.get(kind, ('', 0))[1]))}/autop",
+            registration_seconds=self._config.sip.registration_seconds,
+            sip_udp_port=self.bound.get("sip_udp", ("", 0))[1],
+            channel_host=host if "channel" in self.bound else "",
+            channel_port=self.bound.get("channel", ("", 0))[1],
+            channel_ca_sha256=self._tls.ca_sha256,
+        )
+
+    def _add_gauges(self, core: SipCore, channel: ChannelListener, visitors: VisitorListener, bindings: BindingsWriter) -> None:
+        gauge = self.metrics.gauge
+        gauge("portico_sip_bindings", "Live bindings.", (), lambda: [((), core.census().bindings)])
+        gauge("portico_calls", "Calls going on.", (), lambda: [((), core.census().calls)])
+        gauge(
+            "portico_sip_transactions",
+            "SIP transactions held.",
+            ("side",),
+            lambda: [(("server",), core.census().server_transactions), (("client",), core.census().client_transactions)],
+        )
+        gauge("portico_control_connections", "Channels that are up.", (), lambda: [((), sum(1 for _ in channel.online()))])
+        gauge("portico_tunnel_sessions", "Remote Control sessions in use.", (), lambda: [((), visitors.live_sessions)])
+        gauge("portico_store_pending_writes", "Bindings not yet in the store.", (), lambda: [((), bindings.waiting)])
+        gauge(
+            "portico_tls_certificate_not_after_timestamp_seconds",
+            "When the certificate ends.",
+            ("cert",),
+            lambda: [(("server",), self._tls.not_after)],
+        )
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    """A key of its own for each purpose, from the node's one secret."""
+    return hmac.new(secret, b"portico/" + purpose, hashlib.sha256).digest()
