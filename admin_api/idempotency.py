@@ -36,7 +36,7 @@ class Slot:
 async def slot_of(request: Request, caller: Caller) -> Slot | None:
     """The slot of this request; None without the header. Raises Problem `malformed-idempotency-key`."""
     values = request.headers.getlist("idempotency-key")
-    if not values:
+    if not values or request.method not in ("POST", "PUT"):
         return None
     if len(values) != 1 or not _KEY.fullmatch(values[0]):
         raise Problem("malformed-idempotency-key")
