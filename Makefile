@@ -31,11 +31,7 @@ test-slow: .venv/.dev ## run the tests that are too slow for every change
 
 .PHONY: check
 check: .venv/.dev ## lint, format, types and import contracts; changes nothing
-	@echo "ruff check";           $(BIN)/ruff check --quiet .
-	@echo "ruff format --check";  $(BIN)/ruff format --quiet --check . || { echo "not formatted: run 'make format'"; exit 1; }
-	@echo "mypy --strict";        $(BIN)/mypy --strict
-	@echo "lint-imports";         $(BIN)/lint-imports --cache-dir .import_linter_cache | tail -n 25
-	@tools/long-files
+	@tools/check
 
 .PHONY: format
 format: .venv/.dev ## put every file in ruff's format and fix what ruff can fix

@@ -142,7 +142,7 @@ def _in_words(one: Round) -> str:
 def _outcome(rounds: Sequence[Round], servers: Sequence[Server], options: argparse.Namespace) -> Outcome:
     table = Table(title="CPU time of the server's processes, median of the rounds (least - greatest)", title_justify="left")
     for column in ("server", "per registration", "per call", "idle"):
-        table.add_column(column, justify="left" if column == "server" else "right")
+        table.add_column(column, justify="left" if column == "server" else "right", no_wrap=True)
     for server in servers:
         cells = [_microseconds(each(rounds, server.name, work)) for work in (REGISTRATION, CALL)]
         table.add_row(server.name, *cells, f"{server.idle_rate * 1e3:.2f} ms/s")
