@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import LF, LWS, TOKEN, decimal, unfold
+from sip.grammar import LWS, TOKEN, decimal, unfold
 from sip.message import Request
 from sip.parser import parse
 
@@ -85,11 +85,13 @@ class StreamFramer:
             return b""
         if buffer[:2] != PONG:
             return self._break(0, b"Not SIP")
-        whole = buffer[:4] == KEEPALIVE
-        ping = whole or self._half_ping
-        del buffer[: 4 if whole else 2]
-        self._half_ping = not ping
-        return KEEPALIVE if ping else PONG
+        if self._half_ping or buffer[:4] == KEEPALIVE:
+            del buffer[: 2 if self._half_ping else 4]
+            self._half_ping = False
+            return KEEPALIVE
+        del buffer[:2]
+        self._half_ping = True
+        return PONG
 
     def _head_complete(self) -> bool:
         """Find the end of the head and set `_total`; refuse early what can never become a message."""
@@ -117,13 +119,15 @@ class StreamFramer:
     def _check_start(self) -> bool:
         """The first octet must be able to start a SIP message, and the first line must name SIP within its bound."""
         buffer = self._buffer
-        line_end = buffer.find(b"\r\n", 0, MAX_START_LINE)
-        if line_end >= 0 and _SIP.search(buffer, 0, line_end):
-            self._line_seen = True
-            return True
-        if line_end >= 0 or len(buffer) >= MAX_START_LINE or buffer[0] not in TOKEN or LF in buffer:
+        limit = min(MAX_START_LINE, self._limit)
+        end = buffer.find(b"\r\n", 0, limit)
+        if buffer[0] not in TOKEN or buffer.find(b"\n", 0, end if end >= 0 else len(buffer)) >= 0:
             self._break(0, b"Not SIP")
-        return False
+        elif end >= 0 and _SIP.search(buffer, 0, end):
+            self._line_seen = True
+        elif end >= 0 or len(buffer) >= limit:
+            self._break(0, b"Not SIP")
+        return self._line_seen
 
     def _break(self, status: int, reason: bytes, head: bytes = b"") -> bytes:
         """Mark the stream as broken, with the request to answer where its head can be read."""

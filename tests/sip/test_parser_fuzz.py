@@ -1,0 +1,152 @@
+# ruff: noqa: PT017  the refusal is one of two right outcomes, so pytest.raises cannot express it
+"""The parser against generated messages. `pytest --hypothesis-profile=night tests/sip/test_parser_fuzz.py` runs 5,000 of each.
+
+Whatever the bytes: either `MalformedMessage`, or a message whose every accessor works and whose output reads the same again.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sip.errors import MalformedMessage
+from sip.framing import KEEPALIVE, PONG, StreamFramer
+from sip.grammar import CONTROLS, has_bare_control
+from sip.headers import SINGLE
+from sip.message import Message, Request, Response
+from sip.parser import parse
+from sip.responses import make_response
+from sip.uri import equivalent, parse_uri, user_and_host
+from tests.strategies import HOSTILE, WireRequest, hostile_messages, wire_requests
+
+
+def read_everything(message: Message) -> None:
+    """Every accessor that the layers above use, on a message that was accepted: none may raise."""
+    assert message.top_via.raw
+    assert message.call_id
+    assert 0 <= message.cseq[0] < 2**31
+    assert isinstance(message.from_tag + message.to_tag + message.branch, bytes)
+    assert message.max_forwards is None or 0 <= message.max_forwards <= 255
+    for name in set(message.names):
+        assert isinstance(message.all(name), list)
+        assert name not in SINGLE or message.count(name) == 1
+
+
+def check_sound(message: Request | Response, raw: bytes) -> None:
+    assert len(message.names) == len(message.lines)
+    for name, line in zip(message.names, message.lines, strict=True):
+        assert line in raw, "a header line that was never received"
+        assert line.partition(b":")[0].strip(b" \t").translate(None, CONTROLS) == line.partition(b":")[0].strip(b" \t")
+        assert name == name.lower()
+        assert not has_bare_control(line)
+    read_everything(message)
+    again = parse(message.to_bytes())
+    assert (again.names, again.lines, again.body) == (message.names, message.lines, message.body)
+    assert again.to_bytes() == message.to_bytes()
+
+
+@given(wire_requests())
+def test_legal_request_is_read_and_passed_on_unchanged(sent: WireRequest) -> None:
+    message = parse(sent.raw)
+    assert isinstance(message, Request)
+    assert message.to_bytes() == sent.raw
+    assert (message.method, message.uri, message.body) == (sent.method, sent.uri, sent.body)
+    assert (message.call_id, message.from_tag, message.to_tag) == (sent.call_id, sent.from_tag, sent.to_tag)
+    assert (message.branch, message.cseq) == (sent.branch, (sent.cseq, sent.method))
+    assert message.max_forwards == sent.max_forwards
+    received = sorted(line for line in message.lines if line.startswith(b"X-"))
+    assert received == sorted(name + b": " + value for name, value in sent.others)
+    check_sound(message, sent.raw)
+
+
+@given(wire_requests())
+def test_legal_request_can_be_answered(sent: WireRequest) -> None:
+    request = parse(sent.raw)
+    assert isinstance(request, Request)
+    answer = parse(make_response(request, 200, to_tag=b"ours").to_bytes())
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.call_id, answer.cseq, answer.branch) == (200, request.call_id, request.cseq, request.branch)
+    assert answer.to_tag == (sent.to_tag or b"ours")
+
+
+@given(wire_requests())
+def test_every_truncation_is_refused(sent: WireRequest) -> None:
+    for end in range(len(sent.raw)):
+        try:
+            parse(sent.raw[:end])
+        except MalformedMessage:
+            continue
+        raise AssertionError(f"accepted {end} of {len(sent.raw)} octets")
+
+
+@given(hostile_messages())
+def test_hostile_message_is_refused_or_sound(raw: bytes) -> None:
+    try:
+        message = parse(raw)
+    except MalformedMessage as refusal:
+        assert refusal.reason
+        assert (refusal.status == 0) == (refusal.partial is None)
+        if refusal.partial is not None:
+            answer = make_response(refusal.partial, refusal.status, to_tag=b"ours").to_bytes()
+            head, _, _ = answer.partition(b"\r\n\r\n")
+            assert not has_bare_control(head)
+            assert refusal.partial.method != b"ACK"
+        return
+    check_sound(message, raw)
+    if isinstance(message, Request):
+        make_response(message, 486, to_tag=b"ours").to_bytes()
+
+
+@given(st.binary(max_size=400))
+def test_noise_is_refused_in_silence_or_sound(raw: bytes) -> None:
+    try:
+        check_sound(parse(raw), raw)
+    except MalformedMessage as refusal:
+        assert refusal.reason
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=80), st.lists(st.sampled_from(HOSTILE), max_size=6).map(lambda parts: b"sip:" + b"a@b".join(parts))
+    )
+)
+def test_uri_functions_raise_only_malformed(raw: bytes) -> None:
+    for function in (user_and_host, parse_uri):
+        try:
+            function(raw)
+        except MalformedMessage as refusal:
+            assert refusal.status in (400, 416)
+    try:
+        assert equivalent(raw, raw)
+        equivalent(raw, b"sip:a@b")
+    except MalformedMessage as refusal:
+        assert refusal.status == 400
+
+
+@given(st.lists(st.one_of(wire_requests().map(lambda sent: sent.raw), st.just(KEEPALIVE)), max_size=4), st.data())
+def test_framing_does_not_depend_on_the_cuts(pieces: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(pieces)
+    framer = StreamFramer()
+    found: list[bytes] = []
+    at = 0
+    while at < len(stream):
+        step = data.draw(st.integers(1, 200))
+        found += framer.feed(stream[at : at + step])
+        at += step
+    assert framer.pending == 0
+    assert [piece for piece in found if piece is not PONG] == pieces
+
+
+@given(hostile_messages(), st.integers(1, 64))
+def test_framing_of_hostile_bytes(raw: bytes, step: int) -> None:
+    """Only `MalformedMessage`, the same pieces and the same fault for any cut, and never more memory than the bound."""
+    outcomes = []
+    for size in (len(raw) or 1, step):
+        framer = StreamFramer(max_message=2048)
+        pieces: list[bytes] = []
+        try:
+            for at in range(0, len(raw), size):
+                pieces += framer.feed(raw[at : at + size])
+                assert framer.pending <= 2048 + size
+        except MalformedMessage as refusal:
+            assert refusal is framer.fault
+        outcomes.append(([piece for piece in pieces if piece not in (KEEPALIVE, PONG)], framer.fault and framer.fault.status))
+    assert outcomes[0][0] == outcomes[1][0]
