@@ -1,0 +1,189 @@
+"""One full record of every class, and the golden files that pin how it was ever stored.
+
+`tests/golden/records/<Class>-<n>.hex` is written once and never edited. After a change of a class add the next number:
+
+    python -m tests.registry.golden_records     writes a new file for each class whose stored bytes are not pinned yet
+"""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from registry.codec import KINDS, encode
+from registry.location import AorBindings, Binding
+from registry.mac import MacAddress
+from registry.records import (
+    AccessMethod,
+    Account,
+    AccountOwner,
+    ApiToken,
+    AuditEntry,
+    CallRecord,
+    CallResult,
+    Department,
+    Device,
+    DeviceKind,
+    DoorEvent,
+    IdempotencyKey,
+    LibraryMac,
+    Relay,
+    RemoteSession,
+    Role,
+    Site,
+    SiteRoster,
+    Transmission,
+    User,
+)
+from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
+
+FOLDER = Path(__file__).parents[1] / "golden" / "records"
+MAC = MacAddress("0C1105AABBCC")
+
+SAMPLES: tuple[Any, ...] = (
+    Account("door-1", "site-1", AccountOwner.DEVICE, "device-1", "Haustür", b"\x01sealed", enabled=False),
+    AorBindings(
+        "sip:door-1@portico.example",
+        "node-1",
+        (
+            Binding(
+                contact="<sip:door-1@192.0.2.7:5060;transport=udp>",
+                flow="udp:203.0.113.1:5060:198.51.100.9:40112",
+                call_id="abc@192.0.2.7",
+                cseq=4_294_967_295,
+                expires=1_700_000_000.25,
+                q=500,
+                instance_id="<urn:uuid:00000000-0000-1000-8000-0C1105AABBCC>",
+                reg_id=1,
+                path=("<sip:edge.example;lr>",),
+                user_agent="Akuvox R29",
+            ),
+            Binding("<sip:app@192.0.2.8>", "tcp:1", "def", 1, 2.0),
+        ),
+    ),
+    ApiToken("token-1", "ab" * 32, "Property office", Role.PROPERTY_MANAGER, ("site-1", "site-2"), 1.5, 1_800_000_000.0, True),
+    AuditEntry("0001700000000-00000001", 1_700_000_000.0, "token-1", "device.create", "0C1105AABBCC", "site-1", "by PUT"),
+    CallRecord(
+        id="0001700000000-00000002",
+        site="site-1",
+        caller="door-1",
+        dialled="101",
+        started=1_700_000_000.125,
+        rang=("monitor-1", "app-1"),
+        answered_by="monitor-1",
+        ring_seconds=3.5,
+        talk_seconds=42.0,
+        result=CallResult.ANSWERED,
+        ended_by="door-1",
+        status=200,
+        call_id="abc@192.0.2.7",
+    ),
+    Department("department-1", "site-1", "Wing B", "200", ("1", "2")),
+    Device(
+        mac=MAC,
+        id="device-1",
+        site="site-1",
+        kind=DeviceKind.ACCESS_CONTROL,
+        model="A08",
+        name="Tür Süd",
+        account="door-1",
+        sealed_token=b"\x00\xff",
+        sealed_channel_key=b"key",
+        sealed_web_password=b"password",
+        department="department-1",
+        network_group="group-1",
+        owner="user-1",
+        transmission=Transmission.TLS,
+        relays=(
+            Relay("Door", "#", 5, frozenset((AccessMethod.QR, AccessMethod.CARD, AccessMethod.FACE))),
+            Relay("Gate", access_methods=frozenset()),
+        ),
+        button_number="101",
+        users_may_monitor=True,
+        autop_commands=("Config.DoorSetting.RELAY.HoldDelayA = 5",),
+        created=1_700_000_000.0,
+    ),
+    DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),
+    IdempotencyKey("0001700000000-00000004", "cd" * 32, "ef" * 32, b"\x01answer", 1_700_086_400.0),
+    LibraryMac(MAC, "distributor-1", "site-1", 1_700_000_000.0),
+    RemoteSession(
+        id="k3x9",
+        mac=MAC,
+        site="site-1",
+        opened_by="token-1",
+        ticket_hash="12" * 32,
+        created=1_700_000_000.0,
+        ticket_expires=1_700_000_060.0,
+        expires=1_700_003_600.0,
+        idle_seconds=600,
+        cookie_hash="34" * 32,
+        used=1_700_000_005.0,
+        ended=1_700_000_100.0,
+        end_reason="revoked",
+    ),
+    RingPlan(
+        "site-1",
+        "101",
+        (
+            Stage((Target(TargetKind.ACCOUNT, "monitor-1"), Target(TargetKind.ACCOUNT, "app-1")), 15),
+            Stage((Target(TargetKind.LANDLINE, "+4930123456"),), 30),
+        ),
+        "user-1",
+        OnReject.END,
+    ),
+    Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0),
+    SiteRoster("site-1", 12, 34, 5, True),
+    User(
+        id="user-1",
+        site="site-1",
+        first_name="Zoë",
+        last_name="O'Neill",
+        number="101",
+        department="department-1",
+        person_id="P-7",
+        email="zoe@example.com",
+        country_code="49",
+        mobile="1701234567",
+        landlines=("+4930123456",),
+        floors=("1", "B1"),
+        call_type=5,
+        ip_call=True,
+        intercom_feature=False,
+        advanced=True,
+        language="de",
+        app_account="app-1",
+        created=1_700_000_000.0,
+    ),
+)
+"""Every field that has a default holds something else here."""
+
+
+def sample(name: str) -> Any:
+    """The full record of the class with this stored name."""
+    (found,) = [record for record in SAMPLES if type(record).__name__ == name]
+    return found
+
+
+def golden_files(name: str) -> list[Path]:
+    """The files of one class, oldest first."""
+    return sorted(FOLDER.glob(f"{name}-*.hex"), key=lambda file: int(file.stem.rpartition("-")[2]))
+
+
+def read(file: Path) -> bytes:
+    """The stored bytes a golden file pins."""
+    return bytes.fromhex(file.read_text(encoding="ascii"))
+
+
+def write_missing() -> None:
+    """Add a file for each class whose present bytes are not in its newest one."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in KINDS:
+        body = encode(sample(name))
+        files = golden_files(name)
+        if not files or read(files[-1]) != body:
+            target = FOLDER / f"{name}-{len(files) + 1}.hex"
+            target.write_text("\n".join(textwrap.wrap(body.hex(), 96)) + "\n", encoding="ascii")
+            print(f"new: {target.name}")
+
+
+if __name__ == "__main__":
+    write_missing()
