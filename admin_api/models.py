@@ -58,7 +58,7 @@ def ascii_matching(pattern: str, message: str) -> Any:
     return AfterValidator(check)
 
 
-def time_zone(text: str) -> str:
+def check_time_zone(text: str) -> str:
     """A validator: a name of the IANA time zone database's form. Which zones a device knows is autop's to say."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+\-]{0,31}(/[A-Za-z0-9_+\-]{1,32}){0,2}", text, re.ASCII):
         raise ValueError("not the name of a time zone; for example UTC or Europe/Berlin")

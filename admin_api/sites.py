@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from admin_api.audit import changed_fields
 from admin_api.calls import Call, CallOf
 from admin_api.credentials import new_id
-from admin_api.models import Body, Flag, Name, Timestamp, merged, time_zone, timestamp
+from admin_api.models import Body, Flag, Name, Timestamp, check_time_zone, merged, timestamp
 from admin_api.pages import ListPage, PagingOf, Shelf, page
 from admin_api.permissions import Permission
 from admin_api.problems import Problem, documented
@@ -26,7 +26,7 @@ class SiteBody(Body):
     """A site."""
 
     name: Name
-    time_zone: Annotated[str, AfterValidator(time_zone), Field(examples=["Europe/Berlin"])] = "UTC"
+    time_zone: Annotated[str, AfterValidator(check_time_zone), Field(examples=["Europe/Berlin"])] = "UTC"
     log_unopened_calls: Annotated[Flag, Field(description="Whether a call whose door was not opened enters the door log.")] = True
 
 
