@@ -17,7 +17,7 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 MAX_PER_SECOND = 10
 """Lines a second of one cause; the rest are counted and told with the next line."""
 MAX_CAUSES = 1024
-MAX_TEXT = 2000
+MAX_TEXT = 4000
 
 _SECRET_FIELDS = frozenset(
     {"password", "token", "secret", "key", "ticket", "cookie", "authorization", "nonce", "response", "ha1"}
@@ -55,7 +55,7 @@ class JsonFormatter(logging.Formatter):
             line[name] = "***" if name.lower() in _SECRET_FIELDS else plain
         if record.exc_info and record.exc_info[0] is not None:
             line["err_type"] = record.exc_info[0].__name__
-            line["traceback"] = redacted(self.formatException(record.exc_info))
+            line["traceback"] = redacted(self.formatException(record.exc_info)[-MAX_TEXT:])  # the end says what went wrong
         return json.dumps(line, ensure_ascii=True)
 
 
