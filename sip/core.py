@@ -4,7 +4,7 @@ The main flow is `receive` -> `_request` -> `_register` or `_call`. Nothing here
 is parked (`parking.py`) and goes on in `answered`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from sip.binding import LiveBinding
 from sip.call_policy import Destination, destination
 from sip.call_record import CallLog
 from sip.deadlines import DeadlineHeap
-from sip.digest import Verdict, Verifier, find_credentials
+from sip.digest import MD5, SHA_256, Credentials, Verdict, Verifier, find_credentials
 from sip.directory import UNKNOWN, AccountFacts, AccountQuestion, Directory, Question
 from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, Fetch, Malformed, Output, Refused, Send
@@ -26,6 +26,7 @@ from sip.own_address import MAX_USER, OwnAddress
 from sip.parking import Parked, Parking
 from sip.parser import parse
 from sip.proxy import Proxy
+from sip.quirks import is_sipp
 from sip.registrar import register
 from sip.responses import make_response
 from sip.server_transaction import ServerTransaction
@@ -57,7 +58,7 @@ class SipCore:
 
     `secret` keys nonces and dialog tokens and is the same on every node. `started` is the present `now`: nonces from before it
     are stale, because which of their counts were used is forgotten. `advertised` maps a transport ("udp") to the host and port
-    that peers reach it at; `advertise` adds one later.
+    that peers reach it at; `advertise` adds one later. `algorithms` are offered in this order (RFC 8760: strongest first).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class SipCore:
         advertised: Mapping[str, tuple[str, int]],
         limits: SipLimits | None = None,
         timers: Timers | None = None,
+        algorithms: Sequence[bytes] = (SHA_256, MD5),
         started: float = 0.0,
     ) -> None:
         self._limits = limits or SipLimits()
@@ -82,7 +84,7 @@ class SipCore:
         self._deadlines = DeadlineHeap()
         self._own = OwnAddress(domains, advertised)
         self._tokens = DialogTokens(secret)
-        self._verifier = Verifier(realm=self._realm, secret=secret, entropy=entropy, started=started)
+        self._verifier = Verifier(realm=self._realm, secret=secret, entropy=entropy, algorithms=algorithms, started=started)
         self._location = Location(self._deadlines, self._bindings_changed)
         self._calls = CallLog(
             self._deadlines,
@@ -306,7 +308,7 @@ class SipCore:
         verdict = self._verifier.verify(
             credentials,
             method=request.method,
-            uri=request.uri,
+            uri=self._signed_uri(request, credentials),
             password=account.password if account is not None else None,
             now=now,
         )
@@ -316,9 +318,18 @@ class SipCore:
         self._challenge(key, request, flow, now, status, stale=verdict.stale)
         return None
 
+    def _signed_uri(self, request: Request, credentials: Credentials) -> bytes:
+        """The uri that the digest must be about: the Request-URI (RFC 7616 3.4.6), but for a fault of SIPp's (quirks.py)."""
+        if credentials.uri != request.uri and is_sipp(request) and self._own.route_user(credentials.uri) == b"":
+            return credentials.uri
+        return request.uri
+
     def _challenge(self, key: bytes, request: Request, flow: Flow, now: float, status: int, *, stale: bool) -> None:
         name = b"www-authenticate" if status == 401 else b"proxy-authenticate"
-        extra = [(name, value) for value in self._verifier.challenge(now, stale=stale)]
+        challenges = self._verifier.challenge(now, stale=stale)
+        if is_sipp(request):
+            challenges.reverse()
+        extra = [(name, value) for value in challenges]
         self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=extra))
 
     # Facts that were not in memory

@@ -1,0 +1,76 @@
+"""A SipService on loopback with accounts in a dict, for tests that meet it over real sockets."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from registry.location import Binding
+from registry.ring_plan import RingPlan
+from sip.core import SipCore
+from sip.directory import Absent, AccountFacts, Question
+from sip.events import CallEnded, Malformed, Output, Refused
+from sip.limits import SipLimits
+from sip.net.service import SipService
+
+
+class Gateway:
+    """The service, what it was told to keep, and what it said."""
+
+    def __init__(self, limits: SipLimits | None = None) -> None:
+        self.accounts: dict[str, AccountFacts] = {}
+        self.plans: dict[tuple[str, str], RingPlan] = {}
+        self.stored: dict[str, tuple[Binding, ...]] = {}
+        self.calls: list[CallEnded] = []
+        self.refused: list[Refused] = []
+        self.malformed: list[Malformed] = []
+        self.asked: list[Question] = []
+        self.core = SipCore(
+            directory=self,
+            entropy=os.urandom,
+            secret=os.urandom(32),
+            realm="portico",
+            domains=frozenset((b"gw.test",)),
+            advertised={},
+            limits=limits,
+            started=time.monotonic(),
+        )
+        self.service = SipService(
+            self.core,
+            facts=self,
+            on_bindings=self.stored.__setitem__,
+            on_call=lambda ended, _wall: self.calls.append(ended),
+            observe=self._observe,
+            clock=time.monotonic,
+            wall=time.time,
+        )
+
+    def account(self, username: str) -> AccountFacts | Absent | None:
+        return self.accounts.get(username)
+
+    def ring_plan(self, site: str, number: str) -> RingPlan | Absent | None:
+        return self.plans.get((site, number))
+
+    async def fetch(self, question: Question) -> None:
+        self.asked.append(question)
+
+    def add(self, username: str, site: str = "north", password: bytes = b"secret") -> None:
+        self.accounts[username] = AccountFacts(username, site, password)
+
+    def _observe(self, output: Output) -> None:
+        if isinstance(output, Refused):
+            self.refused.append(output)
+        elif isinstance(output, Malformed):
+            self.malformed.append(output)
+
+
+@asynccontextmanager
+async def gateway(host: str = "127.0.0.1", limits: SipLimits | None = None) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
+    """A running gateway and its address. At the end: no message may have raised inside it."""
+    running = Gateway(limits)
+    address = await running.service.start(host, 0)
+    try:
+        yield running, address
+    finally:
+        await running.service.stop()
+    assert running.service.unhandled == 0
