@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import LF, LWS, QUESTION, decimal, first_comma, split_list, unfold
+from sip.grammar import CALL_ID, LF, LWS, QUESTION, decimal, first_comma, split_list, unfold
 from sip.header_values import MAGIC_COOKIE, NameAddr, Via, parse_cseq, parse_name_addr, parse_via
 from sip.headers import LISTS, wire_name
 from sip.uri import user_and_host
@@ -278,6 +278,8 @@ class Message:
         self._from = parse_name_addr(self._required(b"from", b"Missing From"), b"Malformed From")
         self._to = parse_name_addr(self._required(b"to", b"Missing To"), b"Malformed To")
         self._call_id = self._required(b"call-id", b"Missing Call-ID")
+        if self._call_id.translate(None, CALL_ID):
+            raise MalformedMessage(400, b"Malformed Call-ID")
         self._cseq = parse_cseq(self._required(b"cseq", b"Missing CSeq"))
         self.max_forwards  # noqa: B018
         self._check_length()

@@ -18,6 +18,7 @@ MAX_LINES: Final = 512
 
 _CRLF: Final = b"\r\n"
 _spelling: Final = SPELLINGS.get
+_known: Final = SPELLINGS.keys()
 _METHODS: Final = frozenset(
     b"INVITE ACK BYE CANCEL REGISTER OPTIONS INFO MESSAGE NOTIFY SUBSCRIBE PRACK UPDATE REFER PUBLISH".split(b" ")
 )
@@ -46,18 +47,17 @@ def parse(datagram: bytes) -> Request | Response:
     clean = len(head.translate(None, CONTROLS)) == len(head) - 2 * len(lines) + 2 or not has_bare_control(head)
     start = lines[0]
     del lines[0]
-    fault = b""
+    fault = b"" if blank else b"Message Truncated"
     if len(lines) > MAX_LINES:
         del lines[MAX_LINES:]
         fault = b"Too Many Headers"
     names: list[bytes | None] = [_spelling(line.partition(b":")[0]) for line in lines]
-    if None in names and not _name_rest(names, lines):
+    # A line that is a bare name has no colon, and partition would take all of it for the name.
+    if not _known.isdisjoint(lines) or (None in names and not _name_rest(names, lines)):
         names, lines, broken = _exact_names(lines)
         fault = fault or broken
     if not clean:
         fault = fault or b"Control Character"
-    elif blank == b"":
-        fault = fault or b"Message Truncated"
     if start[:4].upper() == b"SIP/":
         return _response(start, cast(list[bytes], names), lines, body, fault)
     return _request(start, cast(list[bytes], names), lines, body, fault)
