@@ -49,8 +49,9 @@ class ChannelChanged:
 class Device:
     """One device. Everything it knows of the gateway comes from `provisioning` (its autop URL) and what that fetches.
 
-    `tls` is the context for its channel; `entropy(n)` gives n random bytes, `wall()` wall-clock seconds. What happens is in
-    `happenings`. `boot`, `shut_down` and `cut_power` are the owner's; all must run in one loop.
+    `tls` is the context for its channel, which stays shut unless `with_channel`; `entropy(n)` gives n random bytes, `wall()`
+    wall-clock seconds. What happens is in `happenings`, and told to `on_each`. `boot`, `shut_down` and `cut_power` are the
+    owner's; all must run in one loop.
     """
 
     model = "Portico Simulator"
@@ -64,6 +65,7 @@ class Device:
         entropy: Callable[[int], bytes],
         wall: Callable[[], float],
         on_each: Callable[[object], None] | None = None,
+        with_channel: bool = True,
     ) -> None:
         self.mac = mac
         self.happenings = Happenings(on_each)
@@ -71,6 +73,7 @@ class Device:
         self.sip: SipEndpoint | None = None
         self.agent: Agent | None = None
         self._provisioning = provisioning
+        self._with_channel = with_channel
         self._tls = tls
         self._entropy = entropy
         self._wall = wall
@@ -182,7 +185,7 @@ class Device:
 
     async def _start_channel(self, channel: ChannelSettings | None) -> None:
         await self._stop_channel()
-        if channel is None:
+        if channel is None or not self._with_channel:
             return
         self.agent = Agent(
             host=channel.host,

@@ -4,9 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from simulators.agent_events import AgentEvent, DtmfReceived, Ended, IncomingCall
+from simulators.agent_events import AgentEvent, Answered, DtmfReceived, Ended, IncomingCall
 from simulators.device import Device
 from simulators.device_config import DeviceConfig
 from simulators.relays import RelayBank, Switched
@@ -61,7 +62,9 @@ class DoorPhone(Device):
         self._relay_timer: asyncio.TimerHandle | None = None
         self._page: WebPage | None = None
         self._page_address: tuple[str, int] | None = None
-        self.recent_calls: deque[str] = deque(maxlen=CALLS_SHOWN)
+        self._recent: deque[str] = deque(maxlen=CALLS_SHOWN)
+        self._calls: dict[str, str] = {}
+        """What the web page will say of the calls under way."""
 
     def press_button(self) -> str:
         """Dial the first number of the call button; returns the call's name. Raises RuntimeError if the phone cannot call now."""
@@ -71,7 +74,15 @@ class DoorPhone(Device):
             raise RuntimeError("the call button has no number")
         if self.sip.busy:
             raise RuntimeError("the door phone is in a call")
-        return self.sip.dial(self.config.button_numbers[0])
+        number = self.config.button_numbers[0]
+        call = self.sip.dial(number)
+        self._calls[call] = f"to {number}"
+        return call
+
+    @property
+    def recent_calls(self) -> tuple[str, ...]:
+        """The last calls for the web page, newest first."""
+        return tuple(reversed(self._recent))
 
     async def apply(self, before: DeviceConfig | None, now: DeviceConfig) -> None:
         """Relays and web page first: the channel offers the page as soon as it is up."""
@@ -89,9 +100,15 @@ class DoorPhone(Device):
         """Keys open relays; the web page shows the last calls."""
         if isinstance(event, DtmfReceived):
             self._key(event)
+        elif isinstance(event, Answered):
+            self._calls[event.call] = self._calls.get(event.call, "") + ", answered"
         elif isinstance(event, Ended):
             self._relays.call_over(event.call)
+            outcome = "" if event.status == 200 else f", {event.status} {event.reason}"
+            at = datetime.fromtimestamp(self._wall(), UTC).strftime("%H:%M:%S")
+            self._recent.append(f"{at} {self._calls.pop(event.call, '')}{outcome}")
         elif isinstance(event, IncomingCall) and self.sip is not None:
+            self._calls[event.call] = f"from {event.display_name or event.caller}"
             # A door phone talks at once (AUTO_ANSWER): a resident calls it to look and listen.
             sip = self.sip
             asyncio.get_running_loop().call_soon(lambda: sip.do(lambda now: sip.agent.answer(event.call, now)))
@@ -103,6 +120,10 @@ class DoorPhone(Device):
         if self._page is not None:
             await self._page.stop()
             self._page = self._page_address = None
+
+    def is_open(self, relay: int) -> bool:
+        """Whether this relay (from 1) holds the door open now."""
+        return self._relays.is_open(relay)
 
     def open_relay(self, number: int, *, method: str, by: str, call: str = "") -> bool:
         """Switch a relay for its hold time and report it; False if there is no such relay."""

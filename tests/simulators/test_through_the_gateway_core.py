@@ -106,12 +106,8 @@ def test_the_main_job_through_the_gateway() -> None:
     house.wire.run(0.5)
     house.monitor.hang_up(call, house.wire.now)
     house.wire.run(1)
-    assert house.at(DOOR) == [
-        Ringing(call),
-        Answered(call),
-        DtmfReceived(call, "monitor", "#"),
-        Ended(call, REMOTE, 200, "BYE"),
-    ] or (house.at(DOOR) == [Ringing(call), Answered(call), DtmfReceived(call, "101", "#"), Ended(call, REMOTE, 200, "BYE")])
+    opened = DtmfReceived(call, "monitor", "#")
+    assert house.at(DOOR) == [Ringing(call), Answered(call), opened, Ended(call, REMOTE, 200, "BYE")]
     assert house.at(SECOND)[-1] == Ended(call, REMOTE, 487, "the caller gave up")
     (ended,) = house.gateway.calls
     assert ended.facts.answered_by == "monitor"
@@ -142,7 +138,7 @@ def test_the_visitor_gives_up() -> None:
         assert house.at(address)[-1] == Ended(call, REMOTE, 487, "the caller gave up")
 
 
-@pytest.mark.parametrize("number", ["stranger", "999", "101 "[:3] + "1"])
+@pytest.mark.parametrize("number", ["stranger", "999", "1011"])
 def test_a_foreign_account_and_an_unknown_number_sound_alike(number: str) -> None:
     house = House()
     call = house.door.dial(number, house.wire.now)

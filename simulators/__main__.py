@@ -1,0 +1,65 @@
+"""`python -m simulators demo|fleet`: simulated devices against a running gateway, in a process and loop of their own."""
+
+import argparse
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+
+import uvloop
+
+from simulators.admin_client import AdminProblem
+from simulators.ready_file import NotReady
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the exit status is 0, or 1 with one sentence on stderr saying what stopped it."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = uvloop.run(options.command(options))
+    except (NotReady, AdminProblem, OSError, ValueError) as stopped:
+        sys.stderr.write(f"simulators: {stopped}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="demo|fleet")
+
+    demo = commands.add_parser("demo", help="a house with two devices; a visitor rings, the door opens, everything is shown")
+    _ready(demo)
+    demo.add_argument("--once", action="store_true", help="exit after the main job instead of staying up")
+    demo.add_argument("--json", action="store_true", help="one JSON object per step instead of text")
+    demo.set_defaults(command=_demo)
+
+    fleet = commands.add_parser("fleet", help="many devices in sites of 50 that boot, register, refresh and call")
+    _ready(fleet)
+    fleet.add_argument("--devices", type=int, default=100, metavar="N", help="how many (default 100)")
+    fleet.add_argument("--boot-seconds", type=float, default=60.0, metavar="S", help="spread of their boot (default 60)")
+    fleet.add_argument("--calls-per-minute", type=float, default=0.0, metavar="C", help="calls begun a minute, all in all")
+    fleet.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long to call once booted (default 1)")
+    fleet.set_defaults(command=_fleet)
+    return parser
+
+
+def _ready(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--ready-file", type=Path, required=True, metavar="F", help="the running gateway's ready file")
+
+
+def _demo(options: argparse.Namespace) -> Awaitable[int]:
+    from simulators.demo import run_demo
+
+    return run_demo(options.ready_file, once=options.once, as_json=options.json)
+
+
+def _fleet(options: argparse.Namespace) -> Awaitable[int]:
+    from simulators.fleet import FleetPlan, run_fleet
+
+    plan = FleetPlan(options.devices, options.boot_seconds, options.calls_per_minute, options.minutes)
+    return run_fleet(options.ready_file, plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
