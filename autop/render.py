@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from autop import catalogue
 from autop.cfg_format import merge, parse_commands, write
+from autop.errors import RejectedValue
 from autop.settings import (
     AutopPoll,
     AutopSettings,
@@ -53,9 +54,9 @@ class Facts:
 def render(device: Device, facts: Facts) -> bytes:
     """The file `<MAC>.cfg` of this device.
 
-    Raises UnknownModel (the record's model left the catalogue) and RejectedValue (a secret or address the device would
-    misread): a device keeps its present configuration rather than get a broken one. Labels are repaired instead, and
-    autop commands that are not well formed are left out; both are refused where they are entered.
+    Raises UnknownModel (the record's model left the catalogue) and RejectedValue (a secret or address the device would misread,
+    or a transmission type that the node does not offer): a device keeps its present configuration rather than get a broken one.
+    Labels are repaired instead, and autop commands that are not well formed are left out; both are refused where they are entered.
     """
     row = catalogue.model(device.model)
     profile = catalogue.PROFILES[device.kind]
@@ -81,12 +82,15 @@ def _sip_account(device: Device, facts: Facts) -> SipAccount | None:
     account = facts.account
     if account is None:
         return None
+    port = facts.settings.sip_port(device.transmission)
+    if port == 0:
+        raise RejectedValue("SIP.TransType", f"this node does not listen on {device.transmission.name}")
     return SipAccount(
         username=account.username,
         password=facts.sip_password,
         display_name=account.display_name or device.name,
         host=facts.settings.sip_host,
-        port=facts.settings.sip_port(device.transmission),
+        port=port,
         transmission=device.transmission,
         registration_seconds=facts.settings.registration_seconds,
         enabled=account.enabled,

@@ -155,7 +155,7 @@ class Node:
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         notes = AutopNotes(self.metrics, presence)
-        autop = Configurations(read_model=read_model, vault=vault, settings=self._autop_settings(), neighbours=neighbours)
+        autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours)
         https = AutopListener(
             configurations=autop, ssl_context=self._tls.context(["http/1.1"]), observer=notes, clock_wall=self._wall
         )

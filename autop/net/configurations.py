@@ -83,14 +83,18 @@ class _Ingredients:
 
 
 class Configurations:
-    """Finds and renders configurations. `neighbours` None: monitors get no door codes and guard phones no speed dials."""
+    """Finds and renders configurations. `neighbours` None: monitors get no door codes and guard phones no speed dials.
+
+    `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
+    must never apply one that is half known.
+    """
 
     def __init__(
         self,
         *,
         read_model: Records,
         vault: Vault,
-        settings: AutopSettings,
+        settings: AutopSettings | None,
         neighbours: NeighbourSource | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
@@ -103,11 +107,10 @@ class Configurations:
         self._cache_room = cache_bytes
 
     def use_settings(self, settings: AutopSettings) -> None:
-        """Render with these from now on: ports that are known only once bound, or a reloaded configuration."""
+        """From now on render with these; what was rendered with others is forgotten."""
         self._settings = settings
-        while self._cache:
-            _, (_, dropped) = self._cache.popitem()
-            self._cache_room += len(dropped.body) + _ENTRY_COST
+        self._cache_room += sum(len(file.body) + _ENTRY_COST for _, file in self._cache.values())
+        self._cache.clear()
 
     async def find(self, asked: Asked | None) -> File | Refused:
         """The file for what `identify` made of a request. Never raises for anything a client or a record can cause."""
@@ -115,7 +118,9 @@ class Configurations:
             device = await self._proven(asked)
             if device is None:
                 return Refused(Outcome.REFUSED, Reason.NO_PROOF if isinstance(asked, MacFile) else Reason.NO_SUCH_FILE)
-            return self._file(await self._ingredients(device))
+            if self._settings is None:
+                return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+            return self._file(await self._ingredients(device), self._settings)
         except BadSeal:
             return Refused(Outcome.ERROR, Reason.UNSEALED)
         except AutopError:
@@ -124,12 +129,14 @@ class Configurations:
             return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
 
     async def preview(self, mac: MacAddress) -> File | None:
-        """The file this device would get now, for an operator who may see it. None: no such device.
+        """The file this device would get now, for an operator who may see it. None: no such device, or no settings.
 
         Raises BadSeal, AutopError and RegistryError: an operator is told what a device is not.
         """
         device = await self._records.get(Device, mac.text)
-        return None if device is None else self._file(await self._ingredients(device))
+        if device is None or self._settings is None:
+            return None
+        return self._file(await self._ingredients(device), self._settings)
 
     async def _proven(self, asked: Asked | None) -> Stored[Device] | None:
         """The device whose token came with the request. Every other case does the same work and returns None."""
@@ -154,14 +161,14 @@ class Configurations:
             contacts = (await self._neighbours.of(record.site)).contacts(record)
         return _Ingredients(device, account, site, door_relays, contacts)
 
-    def _file(self, ingredients: _Ingredients) -> File:
+    def _file(self, ingredients: _Ingredients, settings: AutopSettings) -> File:
         key, versions = ingredients.device.record.key, ingredients.versions()
         cached = self._cache.get(key)
         if cached is not None and cached[0] == versions:
             self._cache.move_to_end(key)
             return cached[1]
         record = ingredients.device.record
-        body = render(record, self._facts(ingredients))
+        body = render(record, self._facts(ingredients, settings))
         file = File(record.mac, body, strong_etag(body))
         self._keep(key, versions, file)
         return file
@@ -176,13 +183,13 @@ class Configurations:
             _, (_, dropped) = self._cache.popitem(last=False)
             self._cache_room += len(dropped.body) + _ENTRY_COST
 
-    def _facts(self, ingredients: _Ingredients) -> Facts:
+    def _facts(self, ingredients: _Ingredients, settings: AutopSettings) -> Facts:
         device = ingredients.device.record
         account = ingredients.account.record if ingredients.account else None
         site = ingredients.site.record if ingredients.site else None
         mac, vault = device.mac.text, self._vault
         return Facts(
-            settings=self._settings,
+            settings=settings,
             token=vault.open_text(device.sealed_token, f"device-token:{mac}"),
             account=account,
             sip_password=vault.open_text(account.sealed_password, f"account:{account.username}") if account else "",

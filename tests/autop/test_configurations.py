@@ -106,6 +106,21 @@ async def test_a_new_token_replaces_the_old_one_and_is_in_the_file() -> None:
     assert b"/autop/" + b"b" * 26 + b"/\n" in (await served(found, MacFile("b" * 26, MAC))).body
 
 
+async def test_nobody_is_served_before_the_node_knows_its_addresses() -> None:
+    vault = examples.vault()
+    records = examples.small_site(vault)
+    found = Configurations(read_model=records, vault=vault, settings=None)
+    assert await found.find(RIGHT) == Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+    assert await found.find(MacFile("a" * 26, MAC)) == Refused(Outcome.REFUSED, Reason.NO_PROOF)
+    assert await found.preview(MAC) is None
+    found.use_settings(examples.SETTINGS)
+    first = await served(found)
+    found.use_settings(replace(examples.SETTINGS, sip_host="sip2.gate.example"))
+    second = await served(found)
+    assert b"SIP.Server = sip.gate.example\n" in first.body
+    assert b"SIP.Server = sip2.gate.example\n" in second.body
+
+
 async def test_the_cache_is_bounded_in_bytes() -> None:
     vault = examples.vault()
     records = FakeRecords()

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import timeit
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,13 @@ def test_transmission_chooses_the_port(transmission: Transmission, port: str | N
     written = read_as_device(render(examples.device(transmission=transmission), examples.facts())).settings
     assert written.get("Config.Account1.SIP.Port") == port
     assert written["Config.Account1.SIP.TransType"] == code
+
+
+def test_a_transmission_the_node_does_not_offer_is_refused() -> None:
+    with pytest.raises(RejectedValue, match="TLS"):
+        render(
+            examples.device(transmission=Transmission.TLS), examples.facts(settings=replace(examples.SETTINGS, sip_tls_port=0))
+        )
 
 
 def test_a_disabled_account_loses_its_password() -> None:
