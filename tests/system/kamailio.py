@@ -16,10 +16,10 @@ START_DEADLINE = 15.0
 class RunningKamailio:
     """With `with`: listening inside the block, and gone afterwards. `options` are further command-line words, as `-x fm`."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...] = (), config: Path = CONFIG) -> None:
         self.address = (LOOPBACK, free_udp_port())
         self.log_file = folder / "kamailio.log"
-        self._command = [str(program("kamailio")), "-DD", "-E", "-f", str(CONFIG), "-Y", str(folder), *options]
+        self._command = [str(program("kamailio")), "-DD", "-E", "-f", str(config), "-Y", str(folder), *options]
         self._command += ["-l", f"udp:{LOOPBACK}:{self.address[1]}"]
         self._process: subprocess.Popen[bytes] | None = None
 

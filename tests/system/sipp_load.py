@@ -75,7 +75,8 @@ class Sipp:
         return self._folder / f"{self._name}.{kind}"
 
     def _write(self, users: Sequence[SipUser]) -> Path:
-        rows = [f"{u.username};[authentication username={u.username} password={u.password}];{u.target}" for u in users]
+        # Quoted: SIPp takes a bare value that begins with 0x as hexadecimal.
+        rows = [f'{u.username};[authentication username="{u.username}" password="{u.password}"];{u.target}' for u in users]
         file = self._file("users")
         file.write_text("\n".join(["SEQUENTIAL", *rows, ""]))
         return file

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.kamailio import PASSWORD, RunningKamailio
+from tests.system.kamailio import CONFIG, PASSWORD, RunningKamailio
 from tests.system.peers import free_udp_port, needs
 from tests.system.sipp_load import SipUser, call, register
 
@@ -39,3 +39,12 @@ def test_a_call_to_nobody_is_a_failure(tmp_path: Path) -> None:
         made, _ = call(kamailio.address, tmp_path, [lonely], port, calls=1)
     assert made.exit_code != 0
     assert (made.successful, made.failed) == (0, 1)
+
+
+def test_a_password_that_looks_like_a_hexadecimal_number(tmp_path: Path) -> None:
+    password = "0xVTxM9CJioigDPu5GT4KYFP"
+    config = tmp_path / "kamailio.cfg"
+    config.write_text(CONFIG.read_text().replace(PASSWORD, password))
+    with RunningKamailio(tmp_path, config=config) as kamailio:
+        registered = register(kamailio.address, tmp_path, [replace(USERS[0], password=password)], free_udp_port())
+    assert registered.successful == 1, registered.said
