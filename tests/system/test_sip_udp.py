@@ -1,7 +1,6 @@
 """The SIP service over real UDP sockets, met by SIPp and by raw sockets."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
