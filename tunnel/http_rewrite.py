@@ -27,6 +27,7 @@ REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE", b"TRACK"))
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
 _AUTHORITY = re.compile(rb"[/\\]{2}([^/\\?#]*)(.*)", re.DOTALL)
 _REFRESH = re.compile(rb"([ \t]*[0-9.]*[ \t]*[;,][ \t]*url[ \t]*=[ \t]*[\"']?)([^\"']*)([\"']?.*)", re.IGNORECASE | re.DOTALL)
+_BLANKS = bytes(range(33))
 _TOKEN = re.compile(rb"[^\s;,]+")
 
 
@@ -209,9 +210,9 @@ def set_cookie(value: bytes) -> bytes | None:
 def location(value: bytes, origins: Origins) -> bytes | LeavesDevice:
     """A URL the browser will follow: the device's own becomes the session's, relative stays, the rest leaves the device.
 
-    Read as browsers do: leading blanks and tabs are ignored, backslashes are slashes.
+    Read as browsers do (WHATWG URL): control characters and blanks around it and tabs in it are ignored, backslashes are slashes.
     """
-    url = value.strip(b" \t").replace(b"\t", b"")
+    url = value.strip(_BLANKS).translate(None, b"\t\r\n")
     scheme_match = _SCHEME.match(url)
     scheme = scheme_match.group(1).lower() if scheme_match else b"http"
     rest = url[scheme_match.end() :] if scheme_match else url
