@@ -48,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     if wanted != "all" and wanted not in names():
         print(f"bench: there is no benchmark {wanted!r}; there are: {', '.join(names())}, all", file=sys.stderr)
         return 2
-    console = Console()
+    # A file or a CI log has no width of its own: wide enough for the tables.
+    console = Console(width=None if sys.stdout.isatty() else 110)
     status = 0
     for name in names() if wanted == "all" else [wanted]:
         outcome: Outcome = importlib.import_module(f"bench.bench_{name}").run(console, options)
