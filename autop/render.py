@@ -56,7 +56,7 @@ def render(device: Device, facts: Facts) -> bytes:
 
     Raises UnknownModel (the record's model left the catalogue) and RejectedValue (a secret or address the device would misread,
     or a transmission type that the node does not offer): a device keeps its present configuration rather than get a broken one.
-    Labels are repaired instead, and autop commands that are not well formed are left out; both are refused where they are entered.
+    Labels are repaired instead, and autop commands that are not well formed are left out; both are refused where entered.
     """
     row = catalogue.model(device.model)
     profile = catalogue.PROFILES[device.kind]

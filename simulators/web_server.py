@@ -111,6 +111,8 @@ class WebServer:
             await self._serve(_Wire(reader, writer))
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # the client went away, was too slow, or spoke no HTTP: nobody is left to tell
+        except asyncio.CancelledError:
+            pass  # by `stop`; the streams' own callback would report a cancelled task as an error
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -18,6 +18,7 @@ from autop.net.configurations import Configurations
 from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
 from autop.observer import Outcome, Reason
+from registry.records import Account
 from tests.autop import examples
 
 WALL = 1_780_000_000.0
@@ -68,6 +69,8 @@ class RunningSite:
     listener: AutopListener
     observed: examples.Recorder
     records: examples.FakeRecords
+    configurations: Configurations
+    account_seal: bytes
     tls: ssl.SSLContext | None
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -119,8 +122,10 @@ async def running(
     vault = examples.vault()
     records = examples.small_site(vault)
     observed = examples.Recorder()
+    configurations = Configurations(read_model=records, vault=vault, settings=examples.SETTINGS)
+    account = await records.get(Account, "400000001")
     listener = AutopListener(
-        configurations=Configurations(read_model=records, vault=vault, settings=examples.SETTINGS),
+        configurations=configurations,
         ssl_context=server_context(*certificate) if certificate else None,
         observer=observed,
         clock_wall=lambda: WALL,
@@ -129,7 +134,7 @@ async def running(
     host, port = await listener.start("127.0.0.1", 0)
     try:
         tls = client_context(certificate[0]) if certificate else None
-        yield RunningSite(host, port, listener, observed, records, tls)
+        yield RunningSite(host, port, listener, observed, records, configurations, account.record.sealed_password, tls)
     finally:
         await listener.stop(grace)
         assert listener.connections == 0
