@@ -14,6 +14,8 @@ from admin_api.ports import AdminPorts
 from admin_api.problems import MEDIA_TYPE, Problem, problem_response
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BUG, _CLIENT_LEFT = 500, 499
+"""What is observed where this middleware saw no answer: a bug (answered outside of it), or nobody left to answer."""
 _LINGER_SECONDS = 2.0
 """How long a refused body is read and thrown away, so that the client reads the refusal instead of a reset."""
 _STREAMS = frozenset({"/api/v1/events"})
@@ -34,8 +36,12 @@ class Limits:
         answer = _Answer(send, self._ports.limits.request_seconds)
         try:
             await self._limited(scope, receive, answer)
+        except Exception:
+            answer.status = answer.status or _BUG
+            raise
         finally:
-            self._ports.observer(_route(scope), _method(scope), answer.status, self._ports.monotonic() - began)
+            status = answer.status or _CLIENT_LEFT
+            self._ports.observer(_route(scope), _method(scope), status, self._ports.monotonic() - began)
 
     async def _limited(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         body = _Body(receive, self._ports.limits.body)

@@ -160,6 +160,7 @@ async def put_user(call: CallOf, user: Id, body: UserBody) -> Response:
     """Add a user under an id of your own, or replace one. The same body twice is one user; another body needs If-Match."""
 
     async def attempt(work: Work) -> Answer:
+        await call.find_site(body.site)  # before the user: a foreign user's id must look like a free one
         present = await call.ports.store.get(User, user)
         if present is None:
             call.conditions.check_create()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -112,7 +113,7 @@ class _Server(Server):
 class AdminServer:
     """Serves one app on one address. `start` once, `stop` once."""
 
-    def __init__(self, app: Any, *, limits: ServerLimits | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, limits: ServerLimits | None = None) -> None:
         """`app` is an ASGI application. One with a `state.streams` (the API) has its event streams ended on `stop`."""
         self._app = app
         self._limits = limits or ServerLimits()

@@ -1,0 +1,187 @@
+"""Every route x every role x own, foreign and unknown things. The table below is written by hand: a new route fails until it
+stands here, and a permission that changes fails until somebody means it."""
+
+from typing import Any
+
+import pytest
+
+from admin_api.app import guarded_routes
+from admin_api.problems import PREFIX
+from registry.records import Role
+from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, problem, user
+
+ROLES = {"D": Role.DISTRIBUTOR, "I": Role.INSTALLER, "S": Role.SUB_INSTALLER, "P": Role.PROPERTY_MANAGER, "R": Role.READ_ONLY}
+PUBLIC = "public"
+
+# method, path, who may, and how a thing of a site is named in the path (None: the route names no thing).
+TABLE: list[tuple[str, str, str, str | None]] = [
+    ("POST", "/tokens", "DI", None),
+    ("GET", "/tokens", "DI", None),
+    ("GET", "/tokens/{token}", "DI", "token"),
+    ("DELETE", "/tokens/{token}", "DI", "token"),
+    ("POST", "/mac-library", "D", None),
+    ("GET", "/mac-library", "DIS", None),
+    ("GET", "/mac-library/{mac}", "DIS", "mac"),
+    ("DELETE", "/mac-library/{mac}", "D", "mac"),
+    ("POST", "/sites", "DI", None),
+    ("GET", "/sites", "DISPR", None),
+    ("GET", "/sites/{site}", "DISPR", "site"),
+    ("PATCH", "/sites/{site}", "DI", "site"),
+    ("DELETE", "/sites/{site}", "DI", "site"),
+    ("POST", "/departments", "DISP", None),
+    ("GET", "/departments", "DISPR", None),
+    ("GET", "/departments/{department}", "DISPR", "department"),
+    ("PATCH", "/departments/{department}", "DISP", "department"),
+    ("DELETE", "/departments/{department}", "DISP", "department"),
+    ("PUT", "/devices/{mac}", "DIS", "mac"),
+    ("GET", "/devices", "DISPR", None),
+    ("GET", "/devices/{mac}", "DISPR", "mac"),
+    ("PATCH", "/devices/{mac}", "DIS", "mac"),
+    ("DELETE", "/devices/{mac}", "DIS", "mac"),
+    ("GET", "/devices/{mac}/status", "DISPR", "mac"),
+    ("POST", "/users", "DISP", None),
+    ("PUT", "/users/{user}", "DISP", "user"),
+    ("GET", "/users", "DISPR", None),
+    ("GET", "/users/{user}", "DISPR", "user"),
+    ("PATCH", "/users/{user}", "DISP", "user"),
+    ("DELETE", "/users/{user}", "DISP", "user"),
+    ("GET", "/ring-plans", "DISPR", None),
+    ("POST", "/devices/{mac}/remote-sessions", "DIS", "mac"),
+    ("GET", "/devices/{mac}/remote-sessions", "DIS", "mac"),
+    ("GET", "/remote-sessions", "DIS", None),
+    ("GET", "/remote-sessions/{session}", "DIS", "session"),
+    ("DELETE", "/remote-sessions/{session}", "DIS", "session"),
+    ("GET", "/call-log", "DISPR", None),
+    ("GET", "/door-log", "DISPR", None),
+    ("GET", "/audit", "DI", None),
+    ("GET", "/events", "DISPR", None),
+    ("GET", "/problems", PUBLIC, None),
+    ("GET", "/problems/{code}", PUBLIC, None),
+]
+GUARDED = [row for row in TABLE if row[2] != PUBLIC]
+THINGS = [row for row in GUARDED if row[3] is not None]
+UNKNOWN = {"token": "none", "mac": "0C11050000FF", "site": "none", "department": "none", "user": "none", "session": "none"}
+
+
+async def a_full_world() -> tuple[World, dict[str, str]]:
+    """A world with one thing of each sort at the foreign site, and how each is named in a path."""
+    world = await a_world()
+    mac = "0C1105000009"
+    await allow(world, mac, FOREIGN)
+    async with world.client() as client:
+        department = (await client.post("/departments", json={"site": FOREIGN, "name": "Floor 1"})).json()["id"]
+        person = (await client.post("/users", json=user(FOREIGN))).json()["id"]
+        assert (await client.put(f"/devices/{mac}", json=device(FOREIGN))).status_code == 201
+        session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
+    return world, {
+        "token": "read-only-foreign",
+        "mac": mac,
+        "site": FOREIGN,
+        "department": department,
+        "user": person,
+        "session": session,
+    }
+
+
+def body_of(method: str, path: str, site: str) -> Any:
+    """A body that is good for the route, so that nothing but access is refused."""
+    bodies: dict[tuple[str, str], Any] = {
+        ("POST", "/tokens"): {"name": "t", "role": "read-only", "sites": [site]},
+        ("POST", "/mac-library"): {"mac": "0C1105000011", "site": site},
+        ("POST", "/sites"): {"name": "New"},
+        ("POST", "/departments"): {"site": site, "name": "D"},
+        ("POST", "/users"): user(site, "999"),
+        ("PUT", "/devices/{mac}"): device(site),
+        ("PUT", "/users/{user}"): user(site, "998"),
+        ("POST", "/devices/{mac}/remote-sessions"): {},
+    }
+    return bodies.get((method, path), {"name": "Changed"} if method == "PATCH" else None)
+
+
+async def test_the_table_names_every_route() -> None:
+    world = await a_world()
+    found = [(method, route.path.removeprefix(PREFIX)) for route in guarded_routes(world.app) for method in route.methods or ()]
+    assert sorted(found) == sorted((method, path) for method, path, _, _ in TABLE)
+
+
+@pytest.mark.parametrize(("method", "path", "who", "thing"), GUARDED, ids=lambda value: str(value))
+async def test_roles(method: str, path: str, who: str, thing: str | None) -> None:
+    if path == "/events":
+        who = "DISPR"  # Its answer has no end: test_events.py reads it for every role.
+        return
+    world, names = await a_full_world()
+    filled = path if thing is None else path.replace("{" + thing + "}", names[thing])
+    query = {"site": FOREIGN} if method == "GET" and "site" in _known_queries(world, method, path) else {}
+    refused = set()
+    for letter, role in ROLES.items():
+        async with world.client(role, FOREIGN) as client:
+            answer = await client.request(method, filled, json=body_of(method, path, FOREIGN), params=query)
+        if answer.status_code == 403:
+            assert problem(answer) == "forbidden"
+            refused.add(letter)
+        else:
+            assert answer.status_code in (200, 201, 204, 409, 428), (letter, answer.text)
+    expected = set(ROLES) - set(who)
+    if (method, path) == ("POST", "/sites"):
+        expected |= {"D", "I"}  # These tokens are limited to a site; the unlimited ones create sites in test_sites.py.
+    assert refused == expected
+
+
+@pytest.mark.parametrize(("method", "path", "who", "thing"), THINGS, ids=lambda value: str(value))
+async def test_foreign_is_like_unknown(method: str, path: str, who: str, thing: str) -> None:
+    world, names = await a_full_world()
+    before = await world.store.sequence()
+    for letter in who:
+        async with world.client(ROLES[letter], HOME) as client:
+            texts = []
+            for name in (names[thing], UNKNOWN[thing]):
+                filled = path.replace("{" + thing + "}", name)
+                answer = await client.request(
+                    method, filled, json=body_of(method, path, FOREIGN), headers={"If-Match": "*"} if method != "PUT" else {}
+                )
+                assert problem(answer) == "not-found", (letter, answer.text)
+                headers = {key: value for key, value in answer.headers.items() if key != "content-length"}
+                texts.append((answer.text.replace(name, "NAME"), headers))
+            assert texts[0] == texts[1]
+    assert await world.store.sequence() == before
+
+
+@pytest.mark.parametrize(("method", "path", "who", "thing"), GUARDED, ids=lambda value: str(value))
+async def test_no_token_no_answer(method: str, path: str, who: str, thing: str | None) -> None:
+    world, names = await a_full_world()
+    filled = path if thing is None else path.replace("{" + thing + "}", names[thing])
+    answers = []
+    for secret in (None, "portico_unknown_" + "x" * 30, "short", "ü" * 30):
+        async with world.bearer(None) as client:
+            headers = {} if secret is None else {"Authorization": f"Bearer {secret}".encode()}
+            # The body is not even JSON: who is not let in is not told so.
+            answers.append(await client.request(method, filled, content=b"{", headers=headers))
+    for answer in answers:
+        assert problem(answer) == "unauthorized"
+        assert answer.headers["www-authenticate"] == 'Bearer realm="portico"'
+    assert len({answer.text for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("path", ["/devices", "/mac-library", "/call-log", "/door-log", "/users", "/departments", "/ring-plans"])
+async def test_lists_of_a_foreign_site_are_empty(path: str) -> None:
+    world, _ = await a_full_world()
+    async with world.client(Role.DISTRIBUTOR, HOME) as client:
+        assert (await client.get(path, params={"site": FOREIGN})).json() == {"items": [], "next": None}
+        if path in ("/devices", "/mac-library", "/call-log", "/door-log"):
+            assert (await client.get(path)).json() == {"items": [], "next": None}
+        assert FOREIGN not in (await client.get("/sites")).text
+        assert (await client.get("/audit")).json()["items"] == []
+
+
+async def test_public_pages_explain_every_problem() -> None:
+    world = await a_world()
+    async with world.bearer(None) as client:
+        for item in (await client.get("/problems")).json()["items"]:
+            assert (await client.get(f"/problems/{item['code']}")).json() == item
+        assert problem(await client.get("/problems/none")) == "not-found"
+        assert (await client.get("/openapi.json")).json()["openapi"].startswith("3.1")
+
+
+def _known_queries(world: World, method: str, path: str) -> set[str]:
+    operation = world.app.openapi()["paths"][PREFIX + path][method.lower()]
+    return {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"}

@@ -1,0 +1,144 @@
+"""A small world for the API's tests: two sites, a token of each role for each, a store in memory, a clock that is set by hand.
+
+Entropy is a counted hash, so every run makes the same secrets.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from admin_api.app import create_app
+from admin_api.auth import token_hash
+from admin_api.ports import AdminLimits, AdminPorts, Presence
+from registry.mac import MacAddress
+from registry.memory import MemoryStore
+from registry.records import ApiToken, DeviceKind, LibraryMac, Role, Site, SiteRoster
+from registry.store import Put, Store
+from registry.vault import Vault
+
+MODELS = {
+    "R29": DeviceKind.MULTI_TENANT_DOOR_PHONE,
+    "R20A": DeviceKind.SINGLE_TENANT_DOOR_PHONE,
+    "C313": DeviceKind.INDOOR_MONITOR,
+    "R48G": DeviceKind.GUARD_PHONE,
+    "A05": DeviceKind.ACCESS_CONTROL,
+}
+HOME, FOREIGN = "home", "foreign"
+BASE = "http://portico.test/api/v1"
+
+
+def counted_entropy() -> Callable[[int], bytes]:
+    """Entropy that is the same in every run and never repeats within one."""
+    drawn = 0
+
+    def draw(count: int) -> bytes:
+        nonlocal drawn
+        drawn += 1
+        return hashlib.shake_256(f"test {drawn}".encode()).digest(count)
+
+    return draw
+
+
+@dataclass
+class Seen:
+    """What the observer was told."""
+
+    requests: list[tuple[str, str, int, float]] = field(default_factory=list)
+
+    def __call__(self, route: str, method: str, code: int, seconds: float) -> None:
+        self.requests.append((route, method, code, seconds))
+
+
+@dataclass
+class World:
+    """The app and everything it stands on."""
+
+    store: Store
+    ports: AdminPorts
+    app: FastAPI
+    seen: Seen
+    clock: list[float]
+    presences: dict[str, Presence]
+    vault: Vault
+    secrets: dict[tuple[Role, str], str] = field(default_factory=dict)
+
+    def client(self, role: Role = Role.DISTRIBUTOR, site: str = "") -> httpx.AsyncClient:
+        """A client with the token of `role`, limited to `site` if one is named."""
+        return self.bearer(self.secrets[role, site])
+
+    def bearer(self, secret: str | None) -> httpx.AsyncClient:
+        """A client with this secret, or without any."""
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url=BASE, headers=headers)
+
+
+async def a_world(store: Store | None = None, limits: AdminLimits | None = None) -> World:
+    """Sites `home` and `foreign`, and a token `portico_<role><site>...` of every role for all sites and for each."""
+    entropy, clock, seen = counted_entropy(), [1_790_000_000.0], Seen()
+    store = store or MemoryStore()
+    vault = Vault(bytes(range(32)), entropy)
+    presences: dict[str, Presence] = {}
+    ports = AdminPorts(
+        store=store,
+        vault=vault,
+        entropy=entropy,
+        wall=lambda: clock[0],
+        monotonic=lambda: 0.0,
+        autop_url=lambda mac, token: f"https://gw.test:8443/autop/{token}/",
+        remote_link=lambda session, path: f"https://{session}.remote.localhost:9443{path}",
+        presence=lambda found: presences.get(found.mac.text, Presence()),
+        known_models=lambda: MODELS,
+        observer=seen,
+        limits=limits or AdminLimits(),
+    )
+    world = World(store, ports, create_app(ports), seen, clock, presences, vault)
+    for site in (HOME, FOREIGN):
+        await store.batch([Put(Site(site, site.title(), created=clock[0]), expect=0), Put(SiteRoster(site), expect=0)])
+    for role in Role:
+        for site in ("", HOME, FOREIGN):
+            secret = f"portico_{role.value.replace('-', '_')}_{site or 'all'}_{'x' * 30}"
+            world.secrets[role, site] = secret
+            sites = (site,) if site else ()
+            key = f"{role.value}-{site or 'all'}"
+            await store.batch([Put(ApiToken(key, token_hash(secret.encode()), key, role, sites), expect=0)])
+    return world
+
+
+async def allow(world: World, mac: str, site: str = "") -> None:
+    """Put a MAC into the library."""
+    await world.store.batch([Put(LibraryMac(MacAddress(mac), site=site))])
+
+
+def device(site: str = HOME, **changes: Any) -> dict[str, Any]:
+    """The body of a door phone."""
+    return {"site": site, "kind": 0, "model": "R29", "name": "Gate", **changes}
+
+
+def monitor(owner: str = "", site: str = HOME, **changes: Any) -> dict[str, Any]:
+    """The body of an indoor monitor."""
+    return {"site": site, "kind": 2, "model": "C313", "name": "Kitchen", "owner": owner, **changes}
+
+
+def user(site: str = HOME, number: str = "101", **changes: Any) -> dict[str, Any]:
+    """The body of a user."""
+    return {"site": site, "first_name": "Ada", "last_name": "Lovelace", "number": number, **changes}
+
+
+def problem(answer: httpx.Response) -> str:
+    """The code of a problem; fails if the answer is none."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["type"] == f"/api/v1/problems/{body['code']}"
+    code: str = body["code"]
+    return code
+
+
+def fields(answer: httpx.Response) -> dict[str, str]:
+    """The field errors of a 422, by path."""
+    assert problem(answer) == "invalid-fields"
+    return {error["path"]: error["message"] for error in answer.json()["errors"]}
