@@ -153,7 +153,7 @@ async def test_no_token_no_answer(method: str, path: str, who: str, thing: str |
     answers = []
     for secret in (None, "portico_unknown_" + "x" * 30, "short", "ü" * 30):
         async with world.bearer(None) as client:
-            headers = {} if secret is None else {"Authorization": f"Bearer {secret}".encode()}
+            headers = {} if secret is None else {b"Authorization": f"Bearer {secret}".encode()}
             # The body is not even JSON: who is not let in is not told so.
             answers.append(await client.request(method, filled, content=b"{", headers=headers))
     for answer in answers:

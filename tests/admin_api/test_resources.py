@@ -9,7 +9,7 @@ from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.records import AuditEntry, Device, LibraryMac, RemoteSession, Role, Site, SiteRoster
 from registry.store import Put
-from tests.admin_api.world import FOREIGN, HOME, a_world, allow, counted_entropy, device, fields, monitor, problem, user
+from tests.admin_api.world import FOREIGN, HOME, NoTurns, a_world, allow, counted_entropy, device, fields, monitor, problem, user
 from tunnel.session import is_session_id
 
 MAC = "0C1105000001"
@@ -95,6 +95,7 @@ async def test_a_site_is_never_deleted_under_a_device() -> None:
     """Whichever of the two comes first, there is no device without its site."""
     for order in range(6):
         world = await a_world()
+        world.app.state.turns = NoTurns()
         await allow(world, MAC)
         async with world.client() as client:
             jobs = [

@@ -9,7 +9,7 @@ from admin_api.plans import TooManyTargets, ring_plan
 from registry.mac import MacAddress
 from registry.records import Account, AccountOwner, Device, DeviceKind, SiteRoster, User
 from registry.ring_plan import RingPlan
-from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, fields, monitor, problem, user
+from tests.admin_api.world import FOREIGN, HOME, NoTurns, World, a_world, allow, device, fields, monitor, problem, user
 
 
 async def targets(world: World, number: str) -> set[str] | None:
@@ -66,6 +66,7 @@ async def test_plan_follows_devices_users_and_app() -> None:
 async def test_plans_are_right_after_concurrent_changes() -> None:
     """Monitors, guard phones and users at once: whatever the order, every plan holds what it should."""
     world = await a_world()
+    world.app.state.turns = NoTurns()
     async with world.client() as client:
         owners = [(await client.post("/users", json=user(number=str(200 + n)))).json()["id"] for n in range(4)]
     bodies = [monitor(owners[n % 4], name=f"M{n}") for n in range(8)] + [

@@ -3,10 +3,12 @@
 Entropy is a counted hash, so every run makes the same secrets.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -14,10 +16,11 @@ from fastapi import FastAPI
 from admin_api.app import create_app
 from admin_api.auth import token_hash
 from admin_api.ports import AdminLimits, AdminPorts, Presence
+from admin_api.work import Turns
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.records import ApiToken, DeviceKind, LibraryMac, Role, Site, SiteRoster
-from registry.store import Put, Store
+from registry.store import Page, Put, Record, Store, Stored, Write
 from registry.vault import Vault
 
 MODELS = {
@@ -27,6 +30,7 @@ MODELS = {
     "R48G": DeviceKind.GUARD_PHONE,
     "A05": DeviceKind.ACCESS_CONTROL,
 }
+R = TypeVar("R", bound=Record)
 HOME, FOREIGN = "home", "foreign"
 BASE = "http://portico.test/api/v1"
 
@@ -41,6 +45,35 @@ def counted_entropy() -> Callable[[int], bytes]:
         return hashlib.shake_256(f"test {drawn}".encode()).digest(count)
 
     return draw
+
+
+class YieldingStore(MemoryStore):
+    """A store in memory that lets others run before every answer, as one with a disk or a network does."""
+
+    async def get(self, kind: type[R], key: str) -> Stored[R] | None:
+        await asyncio.sleep(0)
+        return await super().get(kind, key)
+
+    async def get_unique(self, kind: type[R], index: str, value: str) -> Stored[R] | None:
+        await asyncio.sleep(0)
+        return await super().get_unique(kind, index, value)
+
+    async def list(
+        self, kind: type[R], index: str, value: str, *, after: str | None = None, limit: int = 100, newest_first: bool = False
+    ) -> Page[R]:
+        await asyncio.sleep(0)
+        return await super().list(kind, index, value, after=after, limit=limit, newest_first=newest_first)
+
+    async def batch(self, writes: Sequence[Write], *, durable: bool = True) -> tuple[int, ...]:
+        await asyncio.sleep(0)
+        return await super().batch(writes, durable=durable)
+
+
+class NoTurns(Turns):
+    """Turns that nobody waits for, as between two nodes: only the store keeps order."""
+
+    def of(self, site: str | None) -> AbstractAsyncContextManager[Any]:
+        return nullcontext()
 
 
 @dataclass
@@ -79,7 +112,7 @@ class World:
 async def a_world(store: Store | None = None, limits: AdminLimits | None = None) -> World:
     """Sites `home` and `foreign`, and a token `portico_<role><site>...` of every role for all sites and for each."""
     entropy, clock, seen = counted_entropy(), [1_790_000_000.0], Seen()
-    store = store or MemoryStore()
+    store = store or YieldingStore()
     vault = Vault(bytes(range(32)), entropy)
     presences: dict[str, Presence] = {}
     ports = AdminPorts(
