@@ -35,6 +35,7 @@ from gateway.loop import LagSampler
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, VisitorNotes
 from gateway.presence import PresenceBook
+from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.tls import CertificateFiles, ServerTls, local_certificates, utc
 from gateway.version import VERSION
@@ -49,8 +50,10 @@ from registry.vault import Vault
 from sip.core import SipCore
 from sip.limits import SipLimits
 from sip.net.service import SipService
+from tunnel.errors import Code
 from tunnel.frames import ALPN
 from tunnel.net.channel_listener import ChannelListener, TlsIdentity
+from tunnel.net.device_link import DeviceLink
 from tunnel.net.ports import CountedGenerations
 from tunnel.net.visitor_listener import VisitorListener
 
@@ -106,6 +109,7 @@ class Node:
             domains=self._domains(),
             advertised={},
             limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
+            started=monotonic(),
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
@@ -139,6 +143,11 @@ class Node:
         )
         await self._listen("channel", config.listen.address, config.listen.channel, channel.start)
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
+        Revocation(
+            read_model,
+            end_channel=lambda mac: _end(channel.link(mac)),
+            forget_account=sip.forget_account,
+        )
         visitors = VisitorListener(
             tls=self._tls.context(["http/1.1"]),
             store=store,
@@ -313,6 +322,12 @@ class Node:
             ("cert",),
             lambda: [(("server",), self._tls.not_after)],
         )
+
+
+def _end(link: DeviceLink | None) -> None:
+    """Close the link of a device that was removed."""
+    if link is not None:
+        link.close(Code.NOT_AUTHORISED, "this device was removed")
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

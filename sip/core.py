@@ -411,9 +411,12 @@ class SipCore:
         self._outputs.append(Malformed(error.reason.decode("ascii", "replace"), flow))
         partial = error.partial
         if error.status and isinstance(partial, Request):
-            stamp_received(partial, flow)
-            response = make_response(partial, error.status, error.reason, to_tag=self._layer.token(8))
-            self._layer.reply(partial, flow, response)
+            try:
+                stamp_received(partial, flow)
+                response = make_response(partial, error.status, error.reason, to_tag=self._layer.token(8))
+                self._layer.reply(partial, flow, response)
+            except MalformedMessage:
+                return  # what is broken is what an answer is made of, the Via above all: there is no way back
 
     def _keepalive(self, data: bytes, flow: Flow) -> None:
         """A double CRLF is a ping, its pong a single one (RFC 5626 3.5.1); on UDP some devices ping like that too."""
