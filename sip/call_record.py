@@ -12,6 +12,8 @@ from sip.deadlines import DeadlineHeap, Timed
 from sip.events import CallEnded, CallFacts, CallStarted, Output
 from sip.timers import NEVER
 
+_LOOK_AFTER = 600.0
+"""Most calls are over within this many seconds, and are not held in memory by their deadline for longer."""
 _BUSY = frozenset((486, 600))
 _NO_ANSWER = frozenset((408, 480))
 _REFUSED = frozenset((403, 603, 606))
@@ -94,7 +96,7 @@ class CallLog:
             self._emit(CallEnded(call.facts(now, CallResult.ANSWERED, "", 200)))
             return
         self._live[(call.call_id, call.caller_tag)] = call
-        self._deadlines.arm(call, now + self._give_up_after)
+        self._deadlines.arm_late(call, now + self._give_up_after, now + _LOOK_AFTER)
 
     def unanswered(self, call: Call, status: int, by_caller: bool, now: float) -> None:
         """The final non-2xx answer of a call that was never answered."""

@@ -38,20 +38,19 @@ class DeadlineHeap:
         """Call `owner.fire` at `at` instead of when it was armed for before; NEVER disarms."""
         owner.due = at
         if at < owner.queued:
-            owner.queued = at
-            self._serial += 1
-            heappush(self._heap, (at, self._serial, owner))
+            self._push(owner, at)
+
+    def arm_late(self, owner: Timed, at: float, look_at: float) -> None:
+        """As `arm`, for a distant deadline that will most likely be disarmed: the owner is looked at once before, and let go of
+        then, instead of being held until `at`."""
+        owner.due = at
+        look_at = min(look_at, at)
+        if look_at < owner.queued:
+            self._push(owner, look_at)
 
     def next(self) -> float | None:
-        """The time of the earliest live deadline. May be earlier than needed by an entry that has gone stale, never later."""
-        heap = self._heap
-        while heap:
-            at, _, owner = heap[0]
-            if owner.due <= at:
-                return at
-            heappop(heap)
-            self._settle(owner, at)
-        return None
+        """When to call `fire`. An entry that has gone stale may make this too early, never too late."""
+        return self._heap[0][0] if self._heap else None
 
     def fire(self, now: float) -> None:
         """Fire everything that is due at `now`. What arms itself again for the past is left for the next call."""
@@ -59,21 +58,21 @@ class DeadlineHeap:
         due: list[Timed] = []
         while heap and heap[0][0] <= now:
             at, _, owner = heappop(heap)
-            if at == owner.queued and owner.due <= now:
-                owner.queued = NEVER
+            if at != owner.queued:
+                continue
+            owner.queued = NEVER
+            if owner.due <= now:
                 owner.due = NEVER
                 due.append(owner)
-            else:
-                self._settle(owner, at)
+            elif owner.due != NEVER:
+                self._push(owner, owner.due)
         for owner in due:
             owner.fire(now)
 
-    def _settle(self, owner: Timed, at: float) -> None:
-        """An entry for `at` left the heap without firing: queue its owner for its real deadline, if this was its entry."""
-        if at == owner.queued:
-            owner.queued = NEVER
-            if owner.due != NEVER:
-                self.arm(owner, owner.due)
+    def _push(self, owner: Timed, at: float) -> None:
+        owner.queued = at
+        self._serial += 1
+        heappush(self._heap, (at, self._serial, owner))
 
     def __len__(self) -> int:
         return len(self._heap)

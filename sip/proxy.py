@@ -230,7 +230,7 @@ class Proxy(BranchOwner):
         context.branches.append(branch)
         branch.client = self.layer.send(out, target.flow, branch, now)
         if context.is_invite:
-            self._deadlines.arm(branch, now + self._timers.c)
+            self._start_timer_c(branch, now)
 
     def _outgoing(self, request: Request, uri: bytes, flow: Flow, mark: bytes) -> Request:
         """The copy that is sent on: Request-URI, Max-Forwards, our Via; credentials for our realm stay here (22.3)."""
@@ -262,7 +262,7 @@ class Proxy(BranchOwner):
             return
         if response.status == 100 or not context.is_invite or branch.status:
             return
-        self._deadlines.arm(branch, now + self._timers.c)
+        self._start_timer_c(branch, now)
         if context.call is not None:
             context.call.ringing(branch.target.account)
         if not context.answered and not context.cancelled_by_caller:
@@ -317,6 +317,10 @@ class Proxy(BranchOwner):
         if not branch.provisional:
             branch.status = LOCAL_TIMEOUT
             branch.due = NEVER
+
+    def _start_timer_c(self, branch: Branch, now: float) -> None:
+        """16.6 step 11. Most calls are over sooner, and must not be held in memory until then."""
+        self._deadlines.arm_late(branch, now + self._timers.c, now + self._timers.lifetime)
 
     def _cancel(self, branch: Branch, reason: bytes, now: float) -> None:
         """Cancel an open branch now, or as soon as its first provisional comes. Only an INVITE can be cancelled (9.1)."""
