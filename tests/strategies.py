@@ -95,6 +95,13 @@ HOSTILE = (
 """Fragments that have fooled parsers."""
 
 
+VALUE_PARTS = (
+    b"SIP/2.0/UDP", b"SIP / 2.0 / TCP", b" ", b"192.0.2.1", b"[::1]", b":5060", b";branch=z9hG4bK1", b";rport", b";tag=1", b";lr", b";x=", b";X=1", b"=1",
+    b'"A, B" ', b"<sip:a@b>", b"<sip:a@b;lr>", b"sip:a@b", b", ", b"1 INVITE", b"Digest ", b'username="a"', b"nc=00000001", b'nonce="n"', b';q="0.5"', b"; y = z",
+)  # fmt: skip
+"""Pieces of which header values are made."""
+
+
 @st.composite
 def hostile_messages(draw: st.DrawFn) -> bytes:
     """A legal request cut, spliced, repeated and sprinkled with hostile fragments; now and then plain noise."""

@@ -7,15 +7,17 @@ Whatever the bytes: either `MalformedMessage`, or a message whose every accessor
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sip.digest import parse_credentials
 from sip.errors import MalformedMessage
 from sip.framing import KEEPALIVE, PONG, StreamFramer
-from sip.grammar import CONTROLS, has_bare_control
+from sip.grammar import CONTROLS, has_bare_control, split_list
+from sip.header_values import parse_cseq, parse_name_addr, parse_params, parse_via
 from sip.headers import SINGLE
 from sip.message import Message, Request, Response
 from sip.parser import parse
 from sip.responses import make_response
 from sip.uri import equivalent, parse_uri, user_and_host
-from tests.strategies import HOSTILE, WireRequest, hostile_messages, wire_requests
+from tests.strategies import HOSTILE, VALUE_PARTS, WireRequest, hostile_messages, wire_requests
 
 
 def read_everything(message: Message) -> None:
@@ -135,6 +137,48 @@ def test_framing_does_not_depend_on_the_cuts(pieces: list[bytes], data: st.DataO
     assert [piece for piece in found if piece is not PONG] == pieces
 
 
+def check_agreement(piece: bytes) -> None:
+    """Framer and parser must not differ about where a message ends, or the rest would be read as another one (smuggling)."""
+    if piece in (KEEPALIVE, PONG):
+        return
+    try:
+        message = parse(piece)
+    except MalformedMessage:
+        return
+    assert piece.partition(b"\r\n\r\n")[2] == message.body
+
+
+_VALUES = st.one_of(
+    st.binary(max_size=80),
+    st.lists(st.one_of(st.sampled_from(HOSTILE), st.sampled_from(VALUE_PARTS)), max_size=10).map(b"".join),
+)
+
+
+@given(_VALUES)
+def test_value_parsers_raise_only_malformed(raw: bytes) -> None:
+    for function in (parse_via, parse_name_addr, parse_cseq, parse_credentials):
+        try:
+            function(raw)
+        except MalformedMessage as refusal:
+            assert refusal.status == 400
+    for part in split_list(raw):
+        assert part
+        assert part in raw
+
+
+@given(_VALUES)
+def test_fast_and_exact_parameters_agree(raw: bytes) -> None:
+    """The shortcuts for what is usual must give what the exact scanners give: a space before "=" sends a text the long way."""
+    text = b";" + raw.replace(b" ", b"").replace(b"\t", b"")
+    outcomes: list[object] = []
+    for spelling in (text, text + b" "):
+        try:
+            outcomes.append(parse_params(spelling, b"x"))
+        except MalformedMessage:
+            outcomes.append(None)
+    assert outcomes[0] == outcomes[1]
+
+
 @given(hostile_messages(), st.integers(1, 64))
 def test_framing_of_hostile_bytes(raw: bytes, step: int) -> None:
     """Only `MalformedMessage`, the same pieces and the same fault for any cut, and never more memory than the bound."""
@@ -148,5 +192,7 @@ def test_framing_of_hostile_bytes(raw: bytes, step: int) -> None:
                 assert framer.pending <= 2048 + size
         except MalformedMessage as refusal:
             assert refusal is framer.fault
+        for piece in pieces:
+            check_agreement(piece)
         outcomes.append(([piece for piece in pieces if piece not in (KEEPALIVE, PONG)], framer.fault and framer.fault.status))
     assert outcomes[0][0] == outcomes[1][0]
