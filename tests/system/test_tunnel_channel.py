@@ -1,6 +1,7 @@
 """The channel over real TLS sockets: the handshake's refusals, eviction, death, drain, events, calls, hostile frames."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
@@ -38,7 +39,9 @@ class RawPeer:
 
     async def connect(self, context: ssl.SSLContext | None = None) -> "RawPeer":
         tls = context or client_context(ca_file=self._site.certificate.chain)
-        self.reader, self.writer = await asyncio.open_connection(*self._site.channel_address, ssl=tls, server_hostname="localhost")
+        self.reader, self.writer = await asyncio.open_connection(
+            *self._site.channel_address, ssl=tls, server_hostname="localhost"
+        )
         return self
 
     async def frame(self) -> Frame | None:
@@ -59,9 +62,7 @@ class RawPeer:
 
     async def log_in(self, identity: Identity, certificate: bytes | None = None) -> Welcome:
         seen = self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        core = AgentHandshake(
-            identity=identity, certificate=certificate or hashlib.sha256(seen).digest(), entropy=os.urandom
-        )
+        core = AgentHandshake(identity=identity, certificate=certificate or hashlib.sha256(seen).digest(), entropy=os.urandom)
         challenge = await self.frame()
         assert challenge is not None
         answer = core.receive(challenge)
@@ -150,9 +151,7 @@ async def test_unknown_mac_wrong_key_and_replayed_proof_get_the_same_bytes() -> 
             peer = await RawPeer(site).connect()
             challenge = await peer.frame()
             assert challenge is not None
-            core = AgentHandshake(
-                identity=identity, certificate=certificate or site.certificate.sha256, entropy=os.urandom
-            )
+            core = AgentHandshake(identity=identity, certificate=certificate or site.certificate.sha256, entropy=os.urandom)
             answer = core.receive(challenge)
             assert not isinstance(answer, Welcome)
             peer.send(answer[0], 0, answer[1])
@@ -265,7 +264,8 @@ async def test_silent_and_dripping_strangers_are_gone_by_their_deadline_and_an_h
         assert [kind for kind, _ in await late.last_words()] == [FrameType.CHALLENGE, FrameType.ERROR]
         async with asyncio.timeout(8):
             for reader, writer in silent[:15]:
-                assert await reader.read() in (b"", b"\x15\x03\x03\x00\x02\x02\x32"[:0])
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
                 writer.close()
         for _, writer in silent[15:]:
             writer.close()

@@ -7,7 +7,6 @@ all this, so the listening socket is ours.
 """
 
 import asyncio
-import contextlib
 import errno
 import ipaddress
 import socket
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 TLS_DEADLINE = 10.0
 BACKLOG = 1024
+AT_A_TIME = 100
 RETRY = 0.2
 """Seconds until accepting is tried again after the system had no descriptor left."""
 _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -81,10 +81,9 @@ class Acceptor:
         self._handshakes = asyncio.Semaphore(limits.handshakes)
         self._addresses: dict[str, _Address] = {}
         self._strangers = 0
-        self._room = asyncio.Event()
-        self._room.set()
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._listening = False
+        self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -105,17 +104,13 @@ class Acceptor:
             sock.close()
             raise
         self._listener = sock
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(sock))
+        self._listen()
         bound = sock.getsockname()
         return str(bound[0]), int(bound[1])
 
-    async def stop_accepting(self) -> None:
+    def stop_accepting(self) -> None:
         """Close the listening socket. Connections live on."""
-        task, self._accepting = self._accepting, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        self._pause()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -127,7 +122,7 @@ class Acceptor:
 
     async def stop(self) -> None:
         """Close the listening socket and end every task of `serve`."""
-        await self.stop_accepting()
+        self.stop_accepting()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -150,35 +145,62 @@ class Acceptor:
             )
         return transport, protocol
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._room.wait()
+    def _listen(self) -> None:
+        """Accept (again), unless a bound or a lack of descriptors stands against it."""
+        self._retry = None
+        if self._listener is not None and not self._listening and self._strangers < self._limits.strangers:
+            self._listening = True
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _pause(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._listening and self._listener is not None:
+            self._listening = False
+            asyncio.get_running_loop().remove_reader(self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """The listening socket is readable. A bounded number at a time, so that a flood leaves others their turn."""
+        for _ in range(AT_A_TIME):
+            if not self._listening:
+                return
             try:
-                sock, peer = await loop.sock_accept(listener)
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
                 if error.errno in _NO_DESCRIPTOR:
                     self._refused("no-descriptor")
-                    await asyncio.sleep(RETRY)
-                continue  # else the peer gave up before we came to it
-            seat = self._seat(str(peer[0]))
-            if seat is None:
-                self._refused("strangers-per-address")
-                sock.close()
-                continue
-            task = loop.create_task(self._run(sock, seat))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+                    self._pause()
+                    self._retry = asyncio.get_running_loop().call_later(RETRY, self._listen)
+                    return
+                continue  # the peer gave up before we came to it
+            self._take(sock, str(peer[0]))
+
+    def _take(self, sock: socket.socket, peer: str) -> None:
+        seat = self._seat(peer)
+        if seat is None:
+            self._refused("strangers-per-address")
+            sock.close()
+            return
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            seat.release()
+            sock.close()  # where a transport holds it, it stays open until the transport closes
+
+        task = asyncio.get_running_loop().create_task(self._run(sock, seat))
+        self._tasks.add(task)
+        task.add_done_callback(done)
 
     async def _run(self, sock: socket.socket, seat: Seat) -> None:
         try:
             sock.setblocking(False)
             self._tune(sock)
-            await self._serve(sock, seat)
         except OSError:
-            sock.close()  # gone before it was tuned
-        finally:
-            seat.release()
+            return  # gone already
+        await self._serve(sock, seat)
 
     def _seat(self, peer: str) -> Seat | None:
         address = self._addresses.setdefault(peer, _Address(self._limits.handshakes_per_address))
@@ -187,12 +209,13 @@ class Acceptor:
         address.strangers += 1
         self._strangers += 1
         if self._strangers >= self._limits.strangers:
-            self._room.clear()
+            self._pause()
         return Seat(peer, lambda: self._leave(peer))
 
     def _leave(self, peer: str) -> None:
         self._strangers -= 1
-        self._room.set()
+        if self._retry is None:
+            self._listen()
         address = self._addresses[peer]
         address.strangers -= 1
         if not address.strangers:

@@ -120,7 +120,6 @@ class ChannelListener:
         try:
             await self._acceptor.handshake(sock, seat, lambda: link_made, tls.context)
         except OSError:
-            sock.close()
             self._observer.channel_refused("tls")
             return
         try:

@@ -25,8 +25,11 @@ async def splice(pipe: StreamPipe, reader: asyncio.StreamReader, writer: asyncio
     finally:
         for task in (up, down):
             task.cancel()
+        if pipe.ended and pipe.ended.code != Code.NO_ERROR:
+            writer.transport.abort()  # a reset is passed on as a reset
+        else:
+            writer.close()
         await asyncio.gather(up, down, return_exceptions=True)
-        writer.transport.abort() if pipe.ended and pipe.ended.code != Code.NO_ERROR else writer.close()
 
 
 async def _to_socket(pipe: StreamPipe, writer: asyncio.StreamWriter) -> None:

@@ -117,7 +117,7 @@ class VisitorListener:
         if self._acceptor is None:
             return
         acceptor, self._acceptor = self._acceptor, None
-        await acceptor.stop_accepting()
+        acceptor.stop_accepting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await acceptor.idle()
@@ -133,7 +133,6 @@ class VisitorListener:
         try:
             transport, _ = await self._acceptor.handshake(sock, seat, lambda: protocol, self._tls)
         except OSError:
-            sock.close()
             self._observer.visitor_refused("tls")
             return
         transport.set_write_buffer_limits(high=CHUNK)
