@@ -26,9 +26,9 @@ from registry.vault import Vault
 R = TypeVar("R", bound=Record)
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Rendered bytes kept: about 30,000 configurations."""
+"""Rendered bytes kept: about 27,000 configurations of 1.9 KB."""
 _ENTRY_COST = 600
-"""Bytes an entry costs beside its file: measured on the key, the tag and the dict (sys.getsizeof), rounded up."""
+"""Bytes an entry costs beside its body: 586 measured over 10,000 entries with tracemalloc, rounded up."""
 _DECOY = "autop-decoy"
 
 

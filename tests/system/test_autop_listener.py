@@ -29,7 +29,7 @@ QUICK = ListenerLimits(
     head_seconds=0.4,
     request_seconds=0.8,
     idle_seconds=0.4,
-    linger_seconds=0.4,
+    linger_seconds=0.1,
 )
 
 
