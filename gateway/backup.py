@@ -5,17 +5,17 @@ local CA with its keys. It therefore opens every secret of the installation: it 
 """
 
 import os
-import sqlite3
 import tarfile
 import tempfile
 from pathlib import Path
 
 from gateway.errors import StartError
 from gateway.state import open_state, write_atomically
+from registry.engines.sqlite_backup import copy_store
+from registry.errors import RegistryError
 
 KEPT = ("master.key", "node.secret", "admin-token", "tls/ca.key", "tls/ca.pem", "tls/server.key", "tls/server.pem")
 DATABASE = "portico.sqlite"
-MAX_FILE = 1 << 34
 
 
 def backup(state: Path, target: Path) -> list[str]:
@@ -35,7 +35,7 @@ def backup(state: Path, target: Path) -> list[str]:
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
                 copy = Path(scratch) / DATABASE
-                _copy_database(database, copy)
+                copy_store(database, copy)
                 archive.add(copy, DATABASE)
                 names.append(DATABASE)
             for name in KEPT:
@@ -43,7 +43,7 @@ def backup(state: Path, target: Path) -> list[str]:
                     archive.add(state / name, name)
                     names.append(name)
         draft.replace(target)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, RegistryError) as error:
         draft.unlink(missing_ok=True)
         raise StartError(f"backup to {target}: {error}") from None
     return names
@@ -61,10 +61,9 @@ def restore(archive_file: Path, state: Path) -> list[str]:
         with tarfile.open(archive_file, "r:gz") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isfile() and member.name in allowed else None
-                if content is None or member.size > MAX_FILE:
+                if content is None:
                     raise StartError(f"{archive_file}: {member.name!r} does not belong in a Portico backup.")
-                # Names come from our own list, never from the archive: a forged archive cannot write elsewhere.
-                write_atomically(state / next(name for name in allowed if name == member.name), content.read())
+                write_atomically(state / member.name, content)
                 names.append(member.name)
         if DATABASE not in names or "master.key" not in names:
             raise StartError(f"{archive_file}: is no complete Portico backup.")
@@ -73,11 +72,3 @@ def restore(archive_file: Path, state: Path) -> list[str]:
         raise StartError(f"restore from {archive_file}: {error}") from None
     finally:
         folder.lock.close()
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """A consistent copy while others write (SQLite's online backup)."""
-    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as reader, sqlite3.connect(target) as writer:
-        reader.backup(writer, pages=1024)
-    reader.close()
-    writer.close()

@@ -50,8 +50,8 @@ class Logbook:
             CallRecord(
                 id=time_key(started, self._serial()),
                 site=facts.site,
-                caller=facts.caller,
-                dialled=facts.dialled,
+                caller=_short(facts.caller),
+                dialled=_short(facts.dialled),
                 started=started,
                 rang=facts.rang,
                 answered_by=facts.answered_by,
@@ -60,7 +60,7 @@ class Logbook:
                 result=facts.result or CallResult.FAILED,
                 ended_by=facts.ended_by,
                 status=facts.status,
-                call_id=facts.call_id,
+                call_id=_short(facts.call_id),
             )
         )
 
@@ -121,6 +121,11 @@ class Logbook:
             for record in chosen:
                 with contextlib.suppress(ValueError):  # dropped meanwhile, because too many waited
                     self._waiting.remove(record)
+
+
+def _short(text: str) -> str:
+    """Text from the wire, cut to what a record and its indexes hold."""
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT]
 
 
 def door_event(device: Device, event_id: str, body: Mapping[str, Any], *, wall: float, serial: int) -> DoorEvent:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -83,16 +84,20 @@ def key_file(path: Path) -> bytes:
     return key
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | IO[bytes]) -> None:
     """Write a file that only its owner may read, so that after a crash it holds the old content or the new, never a part.
 
+    `content` is bytes, or an open file to copy from.
     Raises OSError; the old content is then untouched.
     """
     draft = path.with_name(path.name + ".draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                shutil.copyfileobj(content, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -11,15 +11,16 @@ from registry.errors import StoreUnavailable
 
 
 async def backup_file(source: str | Path, target: str | Path) -> None:
+    """`copy_store` without blocking the loop. Raises StoreUnavailable."""
+    await asyncio.to_thread(copy_store, Path(source), Path(target))
+
+
+def copy_store(source: Path, target: Path) -> None:
     """Copy the store at `source`, also while a gateway (of any process) writes to it, to `target` as one file of mode 0600.
 
     The copy is one snapshot. It appears under its name, replacing what was there, only when it is whole and on the disk.
     Raises StoreUnavailable.
     """
-    await asyncio.to_thread(_copy, Path(source), Path(target))
-
-
-def _copy(source: Path, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     try:
         try:

@@ -1,7 +1,6 @@
 """A backup holds everything a node cannot make again; a restore fills an empty folder and nothing else."""
 
 import io
-import sqlite3
 import tarfile
 from pathlib import Path
 
@@ -10,32 +9,35 @@ import pytest
 from gateway.backup import backup, restore
 from gateway.errors import StartError
 from gateway.state import key_file, open_state
+from registry.engines.sqlite import SqliteStore
+from registry.records import Site
+from registry.store import Put
 
 
-def state(tmp_path: Path) -> Path:
+async def state(tmp_path: Path) -> Path:
     folder = open_state(tmp_path / "state")
     key_file(folder.master_key)
-    with sqlite3.connect(folder.database) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("CREATE TABLE t (x)")
-        database.execute("INSERT INTO t VALUES (42)")
+    store = await SqliteStore.open(folder.database)
+    await store.batch([Put(Site("s1", "North"))])
+    await store.close()
     folder.lock.close()
     return folder.path
 
 
-def test_round_trip(tmp_path: Path) -> None:
-    source = state(tmp_path)
+async def test_round_trip(tmp_path: Path) -> None:
+    source = await state(tmp_path)
     names = backup(source, tmp_path / "b.tar.gz")
     assert "portico.sqlite" in names
     assert (tmp_path / "b.tar.gz").stat().st_mode & 0o077 == 0
     assert sorted(restore(tmp_path / "b.tar.gz", tmp_path / "new")) == sorted(names)
     assert (tmp_path / "new" / "master.key").read_bytes() == (source / "master.key").read_bytes()
-    with sqlite3.connect(tmp_path / "new" / "portico.sqlite") as database:
-        assert database.execute("SELECT x FROM t").fetchone() == (42,)
+    store = await SqliteStore.open(tmp_path / "new" / "portico.sqlite")
+    assert await store.get(Site, "s1") is not None
+    await store.close()
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    source = state(tmp_path)
+async def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    source = await state(tmp_path)
     backup(source, tmp_path / "b.tar.gz")
     with pytest.raises(StartError, match="exists already"):
         backup(source, tmp_path / "b.tar.gz")
