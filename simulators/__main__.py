@@ -31,6 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="a house with two devices; a visitor rings, the door opens, everything is shown")
     _ready(demo)
     demo.add_argument("--once", action="store_true", help="exit after the main job instead of staying up")
+    demo.add_argument(
+        "--resident-seconds",
+        type=float,
+        default=1.2,
+        metavar="S",
+        help="how long the resident takes for each thing (default 1.2)",
+    )
     demo.add_argument("--json", action="store_true", help="one JSON object per step instead of text")
     demo.set_defaults(command=_demo)
 
@@ -51,7 +58,7 @@ def _ready(command: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace) -> Awaitable[int]:
     from simulators.demo import run_demo
 
-    return run_demo(options.ready_file, once=options.once, as_json=options.json)
+    return run_demo(options.ready_file, once=options.once, as_json=options.json, resident_seconds=options.resident_seconds)
 
 
 def _fleet(options: argparse.Namespace) -> Awaitable[int]:

@@ -5,11 +5,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from registry.mac import MacAddress
 from simulators.admin_client import AdminClient
@@ -32,6 +32,13 @@ RELAY = {"name": "Front door", "dtmf_code": "#", "hold_seconds": 5}
 LOG_LINES = "the gateway's log (its stderr), and GET /metrics at its metrics address"
 
 
+T = TypeVar("T")
+
+
+class CallOver(Exception):
+    """The call ended before it did what it was for."""
+
+
 @dataclass(slots=True)
 class House:
     """What the steps hand to each other."""
@@ -46,8 +53,9 @@ class House:
 class Demo:
     """Plays the steps in order; each one waits for what really happened at the devices or in the logs, under a deadline."""
 
-    def __init__(self, transcript: Transcript, ready: Ready) -> None:
+    def __init__(self, transcript: Transcript, ready: Ready, resident: Resident) -> None:
         self._say = transcript
+        self._resident = resident
         admin = AdminClient(*ready.admin, ready.admin_token_file)
         self._house = House(ready, admin)
         self._door: DoorPhone | None = None
@@ -110,7 +118,7 @@ class Demo:
 
     async def _boot(self) -> None:
         self._door = self._make(DoorPhone, DOOR_MAC)
-        self._monitor = self._make(IndoorMonitor, MONITOR_MAC, resident=Resident())
+        self._monitor = self._make(IndoorMonitor, MONITOR_MAC, resident=self._resident)
         for name, device in (("door phone", self.door), ("indoor monitor", self.monitor)):
             await self._boot_one(name, device)
 
@@ -153,19 +161,19 @@ class Demo:
             "ring", f"The door phone calls {APARTMENT}; the monitor rings", 10, "180 from the monitor", look
         ) as step:
             call = self._house.call = self.door.press_button()
-            incoming = await monitor.next(IncomingCall, since_monitor)
-            await door.next(Ringing, since_door)
+            incoming = await self._unless_over(monitor.next(IncomingCall, since_monitor), since_door)
+            await self._unless_over(door.next(Ringing, since_door), since_door)
             step.note(f"call from {incoming.display_name or incoming.caller}", call_id=call)
         async with self._step("answer", "The resident answers", 15, "200 and ACK", LOG_LINES) as step:
-            await door.next(Answered, since_door)
+            await self._unless_over(door.next(Answered, since_door), since_door)
             await monitor.next(Answered, since_monitor)
         async with self._step(
             "open", "The resident presses the unlock button", 15, "INFO with the relay's DTMF code", LOG_LINES
         ) as step:
-            sent = await monitor.next(DtmfSent, since_monitor)
-            opened = await door.next(RelayOpened, since_door)
+            sent = await self._unless_over(monitor.next(DtmfSent, since_monitor), since_door)
+            opened = await self._unless_over(door.next(RelayOpened, since_door), since_door)
             step.note(f"SIP INFO application/dtmf-relay, Signal={sent.key}, answered {sent.status}", status=sent.status)
-            step.note(f"relay {opened.relay} ({opened.name}) is open, by {opened.by}", relay=opened.relay, by=opened.by)
+            step.note(f"relay {opened.relay} ({opened.name}) is open, by account {opened.by}", relay=opened.relay, by=opened.by)
         async with self._step(
             "report", "The door phone reports the opening", 15, "EVENT acknowledged on the channel", LOG_LINES
         ) as step:
@@ -175,6 +183,20 @@ class Demo:
             ended = await door.next(Ended, since_door)
             await monitor.next(Ended, since_monitor)
             step.note(f"the call is over, ended by the {'monitor' if ended.by == 'remote' else 'door phone'}", by=ended.by)
+
+    async def _unless_over(self, waited_for: Coroutine[Any, Any, T], since: int) -> T:
+        """Wait for something of the call, but no longer than the call lives. Raises CallOver."""
+        wanted = asyncio.ensure_future(waited_for)
+        over = asyncio.ensure_future(self.door.happenings.next(Ended, since))
+        try:
+            await asyncio.wait({wanted, over}, return_when=asyncio.FIRST_COMPLETED)
+            if wanted.done():
+                return wanted.result()
+            ended = over.result()
+            raise CallOver(f"the call ended with {ended.status} {ended.reason}")
+        finally:
+            wanted.cancel()
+            over.cancel()
 
     async def _logs(self) -> None:
         house = self._house
@@ -219,10 +241,11 @@ class Demo:
             yield step
 
 
-async def run_demo(ready_file: Path, *, once: bool, as_json: bool) -> int:
+async def run_demo(ready_file: Path, *, once: bool, as_json: bool, resident_seconds: float) -> int:
     """Play the demo; without `once` stay until SIGINT or SIGTERM. Returns the exit status. Raises NotReady."""
     transcript = Transcript(sys.stdout, time.monotonic, as_json=as_json)
-    demo = Demo(transcript, read_ready(ready_file))
+    pause = resident_seconds
+    demo = Demo(transcript, read_ready(ready_file), Resident(pause, pause, pause))
     playing = asyncio.ensure_future(demo.play())
     stop = _stop_signal(playing.cancel)
     try:

@@ -13,7 +13,7 @@ from simulators.device import Device
 class Resident:
     """What the person does, seconds after the thing before: picks up, presses the unlock button, hangs up. None: does not."""
 
-    answers_after: float | None = 1.5
+    answers_after: float | None = 1.0
     opens_after: float | None = 1.0
     hangs_up_after: float | None = 1.0
 
