@@ -72,6 +72,8 @@ def request_fault(method: bytes, target: bytes, headers: Headers) -> str | None:
         return "target"
     if b"transfer-encoding" in names and b"content-length" in names:
         return "two-lengths"
+    if any(name.lower() == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked" for name, value in headers):
+        return "transfer-coding"
     if names.count(b"host") != 1:
         return "host"
     return None
@@ -130,6 +132,8 @@ def to_device(headers: Headers, origins: Origins) -> Headers:
         elif lower == b"referer" and (value + b"/").startswith(origins.session + b"/"):
             value = origins.device_origin + value[len(origins.session) :]
         kept.append((name, value))
+    if any(name.lower() == b"transfer-encoding" for name, _ in headers):
+        kept.append((b"Transfer-Encoding", b"chunked"))  # the only coding a request may have here; framed anew by h11
     if is_websocket(headers):
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     return kept

@@ -1,8 +1,8 @@
 """Two muxes joined by a pipe that delivers everything, in order, whenever it likes and cut anywhere.
 
-Held after every step: no window is negative or above its bound, no byte is lost, doubled or swapped, no end blames the other. At the
-end, once the pipe has delivered everything and the readers have read, every finished stream is over at both ends and
-nothing is stuck.
+Held after every step: no window is negative or above its bound, no byte is lost, doubled or swapped, no end blames the
+other. At the end, once the pipe has delivered everything and the readers have read, every finished stream is over at both
+ends and nothing is stuck.
 """
 
 from collections import deque
@@ -206,5 +206,5 @@ class TwoMuxes(RuleBasedStateMachine):
                     assert end.ended[stream] == other.ended[stream] == (0, True)
 
 
-TwoMuxes.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TwoMuxes.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 TestTwoMuxes = TwoMuxes.TestCase

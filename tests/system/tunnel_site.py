@@ -244,6 +244,15 @@ class Browser:
             writer.close()
 
 
+async def eventually(condition: Callable[[], bool], deadline: float = 10.0) -> None:
+    """Look until `condition` holds: for state of the product that tells nobody of its change."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline
+    while not condition():
+        assert loop.time() < end, "it never came to that"
+        await asyncio.sleep(0.005)  # noqa: ASYNC110 - see above
+
+
 async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     """Status and headers (lower-case names; repeated ones joined by a newline)."""
     raw = await reader.readuntil(b"\r\n\r\n")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel.http_rewrite import (
+    Headers,
     LeavesDevice,
     Origins,
     cookie_of,
@@ -29,6 +30,8 @@ WS = [(b"Upgrade", b"WebSocket"), (b"Connection", b"keep-alive, Upgrade")]
         (b"GET", b"/", [HOST], None),
         (b"OPTIONS", b"*", [HOST], None),
         (b"POST", b"/x", [HOST, (b"Content-Length", b"1"), (b"transfer-Encoding", b"chunked")], "two-lengths"),
+        (b"POST", b"/x", [HOST, (b"Transfer-Encoding", b"gzip, chunked")], "transfer-coding"),
+        (b"POST", b"/x", [HOST, (b"Transfer-Encoding", b"Chunked")], None),
         (b"CONNECT", b"x:1", [HOST], "method"),
         (b"TRACE", b"/", [HOST], "method"),
         (b"trace", b"/", [HOST], "method"),
@@ -38,7 +41,7 @@ WS = [(b"Upgrade", b"WebSocket"), (b"Connection", b"keep-alive, Upgrade")]
         (b"GET", b"/", [HOST, HOST], "host"),
     ],
 )
-def test_requests_that_are_not_passed_on(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], fault: str | None) -> None:
+def test_requests_that_are_not_passed_on(method: bytes, target: bytes, headers: Headers, fault: str | None) -> None:
     assert request_fault(method, target, headers) == fault
 
 
@@ -70,6 +73,10 @@ def test_request_headers() -> None:
         (b"Origin", b"http://192.168.1.20"),
         (b"Referer", b"http://192.168.1.20/a?b"),
     ]
+
+
+def test_a_chunked_body_stays_chunked() -> None:
+    assert to_device([HOST, (b"transfer-encoding", b"Chunked")], O)[1:] == [(b"Transfer-Encoding", b"chunked")]
 
 
 def test_foreign_origin_and_referer_are_not_made_to_look_right() -> None:
