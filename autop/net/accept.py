@@ -17,6 +17,7 @@ from autop.net.limits import ListenerLimits
 from autop.observer import Outcome, Reason
 
 _BACKLOG = 1024
+_AT_A_TIME = 100
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _EXHAUSTED_PAUSE = 0.2
 """Seconds without accepting after the system ran out of descriptors or memory; asyncio's own servers wait 1 s."""
@@ -102,9 +103,10 @@ class Acceptor:
         self._limits = limits
         self._dropped = dropped
         self._socket: socket.socket | None = None
-        self._loop_task: asyncio.Task[None] | None = None
+        self._accepting = False
+        self._retry: asyncio.TimerHandle | None = None
         self._arrivals: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(limits.connections)
+        self._open = 0
         self._unheard = _Places(limits.unheard, limits.pressed_silence_seconds, self._pressed_out)
         self._handshakes = _Places(limits.handshakes, limits.pressed_handshake_seconds, self._pressed_out)
 
@@ -120,48 +122,80 @@ class Acceptor:
             listening.close()
             raise
         self._socket = listening
-        self._loop_task = asyncio.get_running_loop().create_task(self._accept(listening), name="autop accept")
+        self._resume()
         name = listening.getsockname()
         return str(name[0]), int(name[1])
 
     async def stop(self) -> None:
         """Stop listening and drop what has not reached its protocol. Connections that have are their owner's."""
-        tasks = [task for task in (self._loop_task, *self._arrivals) if task is not None]
+        self._pause()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        tasks = tuple(self._arrivals)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._unheard.close()
         self._handshakes.close()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
     def left(self) -> None:
         """A connection that had reached its protocol is gone: there is room for another."""
-        self._room.release()
+        self._open -= 1
+        self._resume()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._room.acquire()
+    def _resume(self) -> None:
+        """Accept (again), unless there is no room or we stopped."""
+        self._retry = None
+        if self._socket is not None and not self._accepting and self._open < self._limits.connections:
+            self._accepting = True
+            asyncio.get_running_loop().add_reader(self._socket, self._accept, self._socket)
+
+    def _pause(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._accepting and self._socket is not None:
+            self._accepting = False
+            asyncio.get_running_loop().remove_reader(self._socket)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take what waits; a bounded number in one turn of the loop. (`loop.sock_accept` would lose one when cancelled.)"""
+        for _ in range(_AT_A_TIME):
+            if not self._accepting or self._retry is not None:
+                return
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, _ = listening.accept()
+            except BlockingIOError:
+                return
             except OSError as failed:
-                self._room.release()
                 if failed.errno in _EXHAUSTED:
                     self._dropped(Outcome.LIMITED, Reason.NO_DESCRIPTORS)
-                    await asyncio.sleep(_EXHAUSTED_PAUSE)
-                continue
-            except BaseException:
-                self._room.release()
-                raise
-            task = loop.create_task(self._arrive(connection))
-            self._arrivals.add(task)
-            task.add_done_callback(self._arrivals.discard)
+                    self._pause()
+                    self._retry = asyncio.get_running_loop().call_later(_EXHAUSTED_PAUSE, self._resume)
+                    return
+                continue  # the client gave up before we came to it
+            self._admit(connection)
 
-    async def _arrive(self, connection: socket.socket) -> None:
-        """Bring one connection to its protocol, or drop it."""
+    def _admit(self, connection: socket.socket) -> None:
+        self._open += 1
+        if self._open >= self._limits.connections:
+            self._pause()
         protocol = self._factory()
+        task = asyncio.get_running_loop().create_task(self._arrive(connection, protocol))
+        self._arrivals.add(task)
+
+        def done(_: asyncio.Task[None]) -> None:
+            # Here and not in the task: one that is cancelled before its first step runs none of its own lines.
+            self._arrivals.discard(task)
+            if not protocol.arrived:  # else `left` will be called, even if the connection is lost already
+                connection.close()
+                self.left()
+
+        task.add_done_callback(done)
+
+    async def _arrive(self, connection: socket.socket, protocol: Arriving) -> None:
+        """Bring one connection to its protocol."""
         try:
             self._tune(connection)
             if self._ssl is None:
@@ -170,13 +204,9 @@ class Acceptor:
             async with asyncio.timeout(self._limits.handshake_seconds):
                 await self._hear(connection)
                 await self._shake_hands(connection, protocol, self._ssl)
-        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
+        except OSError:  # also ssl.SSLError and TimeoutError
             if not protocol.arrived:
                 self._dropped(Outcome.REFUSED, Reason.HANDSHAKE)
-        finally:
-            if not protocol.arrived:  # else `left` will be called, even if the connection is lost already
-                connection.close()
-                self._room.release()
 
     async def _hear(self, connection: socket.socket) -> None:
         """Wait until the client has said something, without reading it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import socket
 import ssl
@@ -96,6 +97,7 @@ async def test_conditional_requests() -> None:
         assert (await site.get(f"/autop/{'a' * 26}/{MAC}.cfg", f"If-None-Match: {etag}")).status == 404
         assert (await site.get(f"/autop/{'a' * 26}/{MAC}.cfg", "If-None-Match: *")).status == 404
         assert site.observed.answers.count((Outcome.NOT_MODIFIED, Reason.NONE)) == 5
+        assert len(site.observed.fetches) == 7  # each 200 and each 304: both prove who has which bytes
 
 
 async def test_every_refusal_is_the_same_answer(transport: tuple[Path, Path] | None) -> None:
@@ -399,3 +401,34 @@ async def test_tls_below_1_2_is_refused(certificate: tuple[Path, Path]) -> None:
         writer.close()
         with pytest.raises(ssl.SSLError):
             await asyncio.open_connection(site.host, site.port, ssl=ssl.create_default_context())
+
+
+async def test_a_stop_right_after_connections_came_leaves_no_socket_behind(certificate: tuple[Path, Path]) -> None:
+    async with running(certificate) as site:
+        clients = [socket.socket() for _ in range(20)]
+        loop = asyncio.get_running_loop()
+        for client in clients:
+            client.setblocking(False)
+        await asyncio.gather(*(loop.sock_connect(client, (site.host, site.port)) for client in clients))
+        await site.listener.stop(0)
+        for client in clients:
+            with contextlib.suppress(ConnectionResetError):
+                assert await loop.sock_recv(client, 1) == b""
+            client.close()
+
+
+async def test_no_descriptors_left_is_counted_and_survived() -> None:
+    async with running() as site:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        waiting = socket.socket()
+        waiting.setblocking(False)
+        spare = os.open("/dev/null", os.O_RDONLY)
+        os.close(spare)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))  # the next descriptor would be `spare`
+        try:
+            await asyncio.get_running_loop().sock_connect(waiting, (site.host, site.port))
+            await until(lambda: (Outcome.LIMITED, Reason.NO_DESCRIPTORS) in site.observed.answers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await until(lambda: site.listener.connections == 1)
+        waiting.close()
