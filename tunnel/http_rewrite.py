@@ -1,8 +1,7 @@
 """What Remote Control changes in the HTTP that passes between a visitor's browser and a device: as little as works.
 
 Pure functions on header lists (names in the sender's own spelling). Path, query, bodies and `Authorization` pass byte for
-byte, as Digest logins and firmware depend on them. The rules and their reasons: reference tunnel.md section 6,
-docs/remote-control.md.
+byte, as Digest logins and firmware depend on them.
 """
 
 import re

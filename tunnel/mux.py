@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable
 
 from tunnel import stream as machine
-from tunnel.codec import data_header, encode, pack_error, pack_goaway, pack_u32, unpack_error, unpack_goaway, unpack_u32
+from tunnel.codec import encode, pack_error, pack_goaway, pack_u32, unpack_error, unpack_goaway, unpack_u32
 from tunnel.errors import Code, LocalError, PeerError
-from tunnel.frames import ACK, FIN, HEADER_SIZE, MAX_DATA, MAX_STREAM_ID, SHARED_DATA, Frame, FrameType, Limits, Side
+from tunnel.frames import ACK, FIN, MAX_DATA, MAX_STREAM_ID, SHARED_DATA, Frame, FrameType, Limits, Side
+from tunnel.live_stream import LiveStream
 from tunnel.liveness import Liveness, Verdict
 from tunnel.messages import Call, DeviceEvent, Open, Opened, Result, pack_id, unpack_id
-from tunnel.outbound import Outbound
 from tunnel.outputs import (
     CallArrived,
     DataReceived,
@@ -30,27 +30,8 @@ from tunnel.outputs import (
     StreamOpened,
 )
 from tunnel.stream import Event, State
-from tunnel.window import ReceiveWindow, SendWindow
 
 Piece = bytes | memoryview
-
-
-class _Stream:
-    """What the mux knows of one stream that is not closed."""
-
-    __slots__ = ("inbound", "outbound", "send_window", "state", "turn")
-
-    def __init__(self, state: State, initial: int, now: float) -> None:
-        self.state = state
-        self.outbound = Outbound()
-        self.send_window = SendWindow(initial)
-        self.inbound = ReceiveWindow(initial, now)
-        self.turn = False
-        """Whether it stands in the round robin."""
-
-    @property
-    def sendable(self) -> bool:
-        return bool(self.outbound.size and self.send_window.credit) or (self.outbound.finished and not self.outbound.size)
 
 
 class Mux:
@@ -68,7 +49,7 @@ class Mux:
         self._liveness = Liveness(
             now, limits.ping_after, limits.dead_after, limits.ping_spread, int.from_bytes(entropy(2), "big") / 65_536
         )
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, LiveStream] = {}
         self._next_id = 1 if side is Side.GATEWAY else 2
         self._highest_peer = 0
         self._control: deque[bytes] = deque()
@@ -163,13 +144,13 @@ class Mux:
         if sum(1 for stream in self._streams if stream % 2 != self._side) >= self._limits.max_streams:
             self._control.append(encode(FrameType.RST, frame.stream, pack_u32(Code.TOO_MANY_STREAMS)))
             return
-        self._streams[frame.stream] = _Stream(State.OFFERED, self._limits.initial_window, now)
+        self._streams[frame.stream] = LiveStream(State.OFFERED, self._limits.initial_window, now)
         self._outputs.append(StreamOffered(frame.stream, service))
 
     def _on_opened(self, frame: Frame, _now: float) -> None:
         authority = Opened.unpack(frame.payload).authority
         if (stream := self._known(frame)) is not None:
-            stream.state = machine.advance(stream.state, Event.RECV_OPENED)
+            stream.advance(Event.RECV_OPENED)
             self._opening.pop(frame.stream, None)
             self._outputs.append(StreamOpened(frame.stream, authority))
 
@@ -177,16 +158,17 @@ class Mux:
         if (stream := self._known(frame)) is None:
             return
         if frame.payload:
-            stream.state = machine.advance(stream.state, Event.RECV_DATA)
+            stream.advance(Event.RECV_DATA)
             stream.inbound.received(len(frame.payload))
             self._outputs.append(DataReceived(frame.stream, frame.payload))
         if frame.flags & FIN:
             self._outputs.append(StreamFinished(frame.stream))
-            self._advance(frame.stream, stream, Event.RECV_FIN)
+            stream.advance(Event.RECV_FIN)
+            self._forget_if_closed(frame.stream, stream)
 
     def _on_window(self, frame: Frame, _now: float) -> None:
         if (stream := self._known(frame)) is not None:
-            stream.state = machine.advance(stream.state, Event.RECV_WINDOW)
+            stream.advance(Event.RECV_WINDOW)
             stream.send_window.granted(unpack_u32(frame.payload))
             self._schedule(frame.stream, stream)
 
@@ -241,7 +223,7 @@ class Mux:
         self._open_ids.add(message_id)
         return True
 
-    def _known(self, frame: Frame) -> _Stream | None:
+    def _known(self, frame: Frame) -> LiveStream | None:
         """The frame's stream; None for one that is over. Raises PeerError for one that never was."""
         stream = self._streams.get(frame.stream)
         if stream is not None:
@@ -261,14 +243,14 @@ class Mux:
             raise LocalError("no new streams on this link")
         stream, self._next_id = self._next_id, self._next_id + 2
         self._control.append(encode(FrameType.OPEN, stream, Open(service).pack()))
-        self._streams[stream] = _Stream(State.OPENING, self._limits.initial_window, now)
+        self._streams[stream] = LiveStream(State.OPENING, self._limits.initial_window, now)
         self._opening[stream] = now + self._limits.open_deadline
         return stream
 
     def accept(self, stream: int, authority: str = "") -> None:
         """Answer StreamOffered: the service is connected. Nothing happens if the stream ended meanwhile."""
         if (found := self._streams.get(stream)) is not None:
-            found.state = machine.advance(found.state, Event.SEND_OPENED)
+            found.advance(Event.SEND_OPENED)
             self._control.append(encode(FrameType.OPENED, stream, Opened(authority).pack()))
 
     def write(self, stream: int, data: bytes) -> None:
@@ -393,36 +375,23 @@ class Mux:
             stream = self._streams.get(number)
             if stream is None:
                 continue
-            stream.turn = False
+            stream.in_turn = False
             if stream.sendable:
                 most = SHARED_DATA if self._turns else min(max(room, SHARED_DATA), MAX_DATA)
-                room -= self._data_frame(number, stream, most, pieces)
+                room -= stream.next_frame(number, most, pieces)
+                self._forget_if_closed(number, stream)
                 self._schedule(number, stream)
         return pieces
 
-    def _data_frame(self, number: int, stream: _Stream, most: int, pieces: list[Piece]) -> int:
-        chunks = stream.outbound.pull(min(most, stream.send_window.credit))
-        size = sum(map(len, chunks))
-        last = stream.outbound.finished and not stream.outbound.size
-        if size:
-            stream.send_window.spend(size)
-            stream.state = machine.advance(stream.state, Event.SEND_DATA)
-        pieces.append(data_header(number, size, FIN if last else 0))
-        pieces.extend(chunks)
-        if last:
-            self._advance(number, stream, Event.SEND_FIN)
-        return size + HEADER_SIZE
-
-    def _schedule(self, number: int, stream: _Stream) -> None:
+    def _schedule(self, number: int, stream: LiveStream) -> None:
         """Give the stream a place in the round robin if it has something to send and no place yet."""
-        if stream.sendable and not stream.turn and machine.allowed(stream.state, Event.SEND_FIN):
-            stream.turn = True
+        if stream.sendable and not stream.in_turn:
+            stream.in_turn = True
             self._turns.append(number)
 
     # ---- ends -----------------------------------------------------------------------------------------------
 
-    def _advance(self, number: int, stream: _Stream, event: Event) -> None:
-        stream.state = machine.advance(stream.state, event)
+    def _forget_if_closed(self, number: int, stream: LiveStream) -> None:
         if stream.state is State.CLOSED:
             self._forget(number, Code.NO_ERROR, clean=True)
 

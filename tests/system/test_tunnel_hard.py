@@ -495,3 +495,15 @@ async def test_stopping_lets_an_answer_end_and_cuts_what_does_not() -> None:
         stored = await site.store.get(RemoteSession, browser.session)
         assert stored is not None
         assert stored.record.ended is None
+
+
+async def test_stopping_does_not_wait_for_connections_that_ask_nothing() -> None:
+    async with tunnel_site(plain) as site:
+        browser = await site.browser()
+        reader, writer = await browser.connect()
+        writer.write(browser.head("GET", "/"))
+        assert (await read_answer(reader))[0] == 200
+        started = asyncio.get_running_loop().time()
+        await site.visitors.stop(20.0)
+        assert asyncio.get_running_loop().time() - started < 5.0
+        writer.close()

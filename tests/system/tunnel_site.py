@@ -250,7 +250,7 @@ async def eventually(condition: Callable[[], bool], deadline: float = 10.0) -> N
     end = loop.time() + deadline
     while not condition():
         assert loop.time() < end, "it never came to that"
-        await asyncio.sleep(0.005)  # noqa: ASYNC110 - see above
+        await asyncio.sleep(0.005)
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:

@@ -50,15 +50,15 @@ class LiveSessions:
         self._wall = wall
         self._live: dict[str, LiveSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop
 
     def __len__(self) -> int:
         return len(self._live)
 
     async def start(self) -> None:
         """Follow the change feed from now on."""
-        after = await self._store.sequence()
-        self._spawn(self._follow(after))
+        self._loop = asyncio.get_running_loop()
+        self._spawn(self._follow(await self._store.sequence()))
 
     async def stop(self) -> None:
         """End every connection; the records stay as they are, for the next start or another node."""

@@ -79,6 +79,8 @@ class VisitorListener:
         self._deadlines = deadlines or VisitorDeadlines()
         self._sessions = LiveSessions(store=store, observer=observer, entropy=entropy, wall=wall)
         self._acceptor: Acceptor | None = None
+        self._waiting: set[asyncio.Task[None]] = set()
+        """Reads of connections that stand between two requests."""
 
     def use_tls(self, tls: ssl.SSLContext) -> None:
         """Use this context for new connections (first start, SIGHUP)."""
@@ -118,6 +120,8 @@ class VisitorListener:
             return
         acceptor, self._acceptor = self._acceptor, None
         acceptor.stop_accepting()
+        for reading in list(self._waiting):
+            reading.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await acceptor.idle()
@@ -227,15 +231,17 @@ class _Connection:
         """Wait between requests. False if the device or the visitor hung up, or nothing came."""
         came = asyncio.create_task(self._visitor.receive())
         device = asyncio.create_task(exchange.device_closed())
+        self._listener._waiting.add(came)
         try:
             done, _ = await asyncio.wait(
                 (came, device), timeout=self._listener._deadlines.keep_alive, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
+            self._listener._waiting.discard(came)
             for task in (came, device):
                 task.cancel()
             await asyncio.gather(came, device, return_exceptions=True)
-        return came in done and device not in done
+        return came in done and not came.cancelled() and device not in done
 
     async def _answer(self, request: h11.Request) -> _Reply | None:
         """Check a request and pass it on. None if it was answered by the device; else the gateway's own answer."""
