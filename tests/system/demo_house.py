@@ -23,25 +23,25 @@ class RunningDemo:
     def __init__(self, gateway: RunningGateway, *flags: str) -> None:
         self._command = [sys.executable, "-m", "simulators", "demo", "--json", "--resident-seconds", "0.2", *flags]
         self._command += ["--ready-file", str(gateway.folder / "ready.json")]
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.steps: dict[str, dict[str, Any]] = {}
 
     def play(self) -> dict[str, dict[str, Any]]:
         """Start it and read its steps up to the result. Raises AssertionError with the step that failed."""
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        process = self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-        )
+        process = self._process = subprocess.Popen(self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None
-        with selectors.DefaultSelector() as lines:
-            lines.register(process.stdout, selectors.EVENT_READ)
+        pipe, held = process.stdout.fileno(), b""
+        with selectors.DefaultSelector() as readable:
+            readable.register(pipe, selectors.EVENT_READ)
             while "result" not in self.steps:
-                assert lines.select(STEP_DEADLINE), f"the demo says nothing any more after {list(self.steps)}"
-                line = process.stdout.readline()
-                assert line, f"the demo ended with {process.wait(END_DEADLINE)} after {list(self.steps)}"
-                step = json.loads(line)
-                assert step["ok"], step
-                self.steps[step["step"]] = step
+                assert readable.select(STEP_DEADLINE), f"the demo says nothing any more after {list(self.steps)}"
+                data = os.read(pipe, 65536)
+                assert data, f"the demo ended with {process.wait(END_DEADLINE)} after {list(self.steps)}"
+                *lines, held = (held + data).split(b"\n")
+                for line in lines:
+                    step = json.loads(line)
+                    assert step["ok"], step
+                    self.steps[step["step"]] = step
         return self.steps
 
     def wait(self) -> int:
