@@ -21,7 +21,7 @@ from sip.flow import Flow
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.message import Request
-from sip.outbound import DialogTokens
+from sip.outbound import DialogTokens, Hop
 from sip.own_address import MAX_USER, OwnAddress
 from sip.parking import Parked, Parking
 from sip.parser import parse
@@ -131,12 +131,20 @@ class SipCore:
             return
         try:
             message = parse(data)
-            if isinstance(message, Request):
-                self._request(message, flow, now)
-            elif not self._layer.received(message, now):
-                self._outputs.append(Refused("stray response", 0, flow))
         except MalformedMessage as error:
-            self._malformed(error, flow)
+            self._malformed(error, error.partial, flow)
+            return
+        if isinstance(message, Request):
+            self._checked(self._request, message, flow, now)
+        elif not self._layer.received(message, now):
+            self._outputs.append(Refused("stray response", 0, flow))
+
+    def _checked(self, act: Callable[[Request, Flow, float], None], request: Request, flow: Flow, now: float) -> None:
+        """Headers are read when they are needed, so some are found broken only then: 400. All are, before a transaction opens."""
+        try:
+            act(request, flow, now)
+        except MalformedMessage as error:
+            self._malformed(error, request if request.method != b"ACK" else None, flow)
 
     def _request(self, request: Request, flow: Flow, now: float) -> None:
         key = self._layer.key(request)
@@ -147,8 +155,7 @@ class SipCore:
         token = self._take_own_routes(request)
         hop = self._tokens.read(token, request.call_id, request.from_tag, request.to_tag) if token else None
         if method == b"ACK":
-            if hop is None or request.max_forwards == 0 or not self._proxy.forward_ack(request, hop, now):
-                self._outputs.append(Refused("ack without dialog", 0, flow))
+            self._ack(key, request, hop, flow, now)
         elif method == b"CANCEL":
             self._cancel(key, request, flow, now)
         elif hop is None and b"route" in request.names:
@@ -168,7 +175,7 @@ class SipCore:
 
     def _register(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
         """RFC 3261 10.3: our domain, who is it, may he, then the registrar proper."""
-        if self._own.user_here(request.uri) is None:
+        if self._own.user_here(request.target) is None:
             self._refuse(key, request, flow, 404, "register elsewhere")
             return
         account = self._authenticated(key, request, flow, now, b"authorization", 401, asked)
@@ -208,17 +215,26 @@ class SipCore:
 
     def _route(self, transaction: ServerTransaction, account: AccountFacts, now: float, asked: Question | None) -> None:
         """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
-        user = self._own.user_here(transaction.request.uri)
+        user = self._own.user_here(transaction.request.target)
         dialled = (user or b"").decode("utf-8", "surrogateescape")
         found = destination(account, dialled, self._directory) if dialled else None
         if isinstance(found, Destination):
             self._proxy.forward(transaction, account.username, account.site, dialled, found, now)
+        elif found is None and transaction.request.to_tag:
+            self._answer(transaction, 481, "no such dialog", now)
         elif found is None:
             self._answer(transaction, 404, "no such number", now)
         elif found == asked:
             self._unavailable(transaction, now)
         else:
             self._park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
+
+    def _ack(self, key: bytes, request: Request, hop: Hop | None, flow: Flow, now: float) -> None:
+        """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""
+        if request.to_tag == self._to_tag(key):
+            return
+        if hop is None or request.max_forwards == 0 or not self._proxy.forward_ack(request, hop, now):
+            self._outputs.append(Refused("ack without dialog", 0, flow))
 
     def _cancel(self, key: bytes, request: Request, flow: Flow, now: float) -> None:
         """9.2: 200 to a CANCEL that finds its INVITE, whatever becomes of that; else 481. Never challenged (22.1)."""
@@ -237,14 +253,15 @@ class SipCore:
         """OPTIONS to the gateway itself (11.2), also with Max-Forwards 0: a device's keep-alive, so it is not challenged."""
         if request.method != b"OPTIONS" or request.to_tag:
             return False
-        if self._own.user_here(request.uri) != b"":
+        if self._own.user_here(request.target) != b"":
             return False
         self._layer.reply(request, flow, make_response(request, 200, to_tag=self._to_tag(key), extra=((b"allow", METHODS),)))
         return True
 
     def _invalid(self, request: Request) -> tuple[int, str, _Headers] | None:
-        """16.3: scheme, Max-Forwards, loop, Proxy-Require. (status, reason for counting, headers), or None."""
-        self._own.user_here(request.uri)  # raises 416 or 400
+        """16.3: Max-Forwards, Proxy-Require, loop. (status, reason for counting, headers), or None.
+
+        The parser has checked the rest: syntax and scheme."""
         if request.max_forwards == 0:
             return 483, "max-forwards", ()
         if b"proxy-require" in request.names:
@@ -337,10 +354,7 @@ class SipCore:
     def answered(self, question: Question, now: float) -> None:
         """The shell has done what `Fetch(question)` asked, or has given up: go on with what waited for it."""
         for parked in self._parking.leave(question):
-            try:
-                self._resume(parked, question, now)
-            except MalformedMessage as error:
-                self._malformed(error, parked.flow)
+            self._resume(parked, question, now)
 
     def _resume(self, parked: Parked, question: Question, now: float) -> None:
         request, flow, transaction = parked.request, parked.flow, parked.transaction
@@ -406,11 +420,10 @@ class SipCore:
         """The same for every copy of a request, without remembering it (8.2.7)."""
         return blake2b(key, key=self._tag_key, digest_size=8).hexdigest().encode()
 
-    def _malformed(self, error: MalformedMessage, flow: Flow) -> None:
+    def _malformed(self, error: MalformedMessage, partial: Request | None, flow: Flow) -> None:
         """Answer what can be answered, drop the rest; count both. The reason phrase names the header at fault."""
         self._outputs.append(Malformed(error.reason.decode("ascii", "replace"), flow))
-        partial = error.partial
-        if error.status and isinstance(partial, Request):
+        if error.status and partial is not None:
             try:
                 stamp_received(partial, flow)
                 response = make_response(partial, error.status, error.reason, to_tag=self._layer.token(8))

@@ -53,12 +53,12 @@ class OwnAddress:
         """Whether this host and port of a URI mean us. Another port of our host is somebody else (trap 15)."""
         return _bare(host) in self._domains and (port is None or port in self._ports)
 
-    def user_here(self, uri: bytes) -> bytes | None:
-        """The user part of a URI that means us (b"": the gateway itself; a tel number counts as dialled here), None for others.
+    def user_here(self, target: tuple[bytes, bytes, int | None]) -> bytes | None:
+        """The user of a Request-URI that means us (`Request.target`; b"": the gateway itself), None for others.
 
-        Raises MalformedMessage as `user_and_host` does.
+        A tel number has no host and counts as dialled here.
         """
-        user, host, port = user_and_host(uri, b"Malformed Request-URI")
+        user, host, port = target
         if host and not self.is_domain(host, port):
             return None
         return user if len(user) <= MAX_USER else None

@@ -102,7 +102,7 @@ class Proxy(BranchOwner):
         flow = self._dialog_flow(request, hop, now)
         if flow is None:
             return False
-        self.layer.transmit(flow, self._outgoing(request, request.uri, flow, loop_hash(request)).to_bytes())
+        self.layer.transmit(flow, self._outgoing(request, request.uri, flow, self._branch_id(request)).to_bytes())
         return True
 
     def is_looping(self, request: Request) -> bool:
@@ -193,7 +193,7 @@ class Proxy(BranchOwner):
         """Ring the next stage that has a live binding. False: there is none."""
         while context.stages:
             stage = context.stages.pop(0)
-            found = targets(stage, self._location, context.caller_flow, now)
+            found = targets(stage, self._location, context.caller_account, context.caller_flow, now)
             if not found:
                 continue
             if len(found) > context.breadth:
@@ -211,7 +211,8 @@ class Proxy(BranchOwner):
     def _try(self, context: ResponseContext, target: Target, breadth: int, now: float) -> None:
         """Open one branch (16.6). `breadth` is its share of Max-Breadth, 0 inside a dialog."""
         request = context.request
-        out = self._outgoing(request, target.uri, target.flow, loop_hash(request))
+        branch_id = self._branch_id(request)
+        out = self._outgoing(request, target.uri, target.flow, branch_id)
         for hop in reversed(target.path):
             out.prepend(b"route", hop)
         if breadth:
@@ -228,11 +229,15 @@ class Proxy(BranchOwner):
                 out.prepend(b"record-route", self._own.record_route(target.flow, token))
         branch = Branch(context, target, self)
         context.branches.append(branch)
-        branch.client = self.layer.send(out, target.flow, branch, now)
+        branch.client = self.layer.send(out, target.flow, branch, now, branch_id)
         if context.is_invite:
             self._start_timer_c(branch, now)
 
-    def _outgoing(self, request: Request, uri: bytes, flow: Flow, mark: bytes) -> Request:
+    def _branch_id(self, request: Request) -> bytes:
+        """A fresh branch that ends in what routes the request, so that its return can be told from a spiral (16.6 step 8)."""
+        return self.layer.new_branch() + _LOOP_MARK + loop_hash(request)
+
+    def _outgoing(self, request: Request, uri: bytes, flow: Flow, branch: bytes) -> Request:
         """The copy that is sent on: Request-URI, Max-Forwards, our Via; credentials for our realm stay here (22.3)."""
         out = request.copy()
         out.uri = uri
@@ -240,7 +245,7 @@ class Proxy(BranchOwner):
         out.replace(b"max-forwards", b"%d" % (MAX_FORWARDS if hops is None else hops - 1))
         if b"proxy-authorization" in out.names or b"authorization" in out.names:
             strip_credentials(out, self._realm)
-        out.prepend(b"via", self._own.via(flow, self.layer.new_branch() + _LOOP_MARK + mark))
+        out.prepend(b"via", self._own.via(flow, branch))
         return out
 
     def _dialog_flow(self, request: Request, hop: Hop, now: float) -> Flow | None:
@@ -381,35 +386,36 @@ class Proxy(BranchOwner):
 
 def loop_hash(request: Request) -> bytes:
     """What decides where a request goes, hashed (16.6 step 8, RFC 5393 4.2.1): equal again means it went in a circle."""
-    return b"%08x" % crc32(
-        b"\0".join(
-            (
-                request.uri,
-                request.from_tag,
-                request.to_tag,
-                request.call_id,
-                b"%d" % request.cseq[0],
-                *request.all(b"route"),
-                *request.all(b"proxy-require"),
-            )
-        )
-    )
+    parts = [request.uri, request.from_tag, request.to_tag, request.call_id, b"%d" % request.cseq[0]]
+    names = request.names
+    if b"route" in names:
+        parts += request.all(b"route")
+    if b"proxy-require" in names:
+        parts += request.all(b"proxy-require")
+    return b"%08x" % crc32(b"\0".join(parts))
 
 
 def strip_credentials(request: Request, realm: bytes) -> None:
     """Take out the credentials that were for us: the next hop could use or attack them (S08). Other realms' pass (22.3)."""
+    names, lines = request.names, request.lines
     for name in (b"proxy-authorization", b"authorization"):
-        if name not in request.names:
-            continue
-        kept = [value for value in request.all(name) if not _is_for(value, realm)]
-        if len(kept) != request.count(name):
+        while name in names:
+            at = names.index(name)
+            if not _is_for(request.value_at(at), lines[at], realm):
+                break
+            del names[at]
+            del lines[at]
+        if request.count(name) > 1:
+            kept = [value for value in request.all(name) if not _is_for(value, value, realm)]
             request.remove(name)
             for value in kept:
                 request.append(name, value)
 
 
-def _is_for(value: bytes, realm: bytes) -> bool:
+def _is_for(value: bytes, line: bytes, realm: bytes) -> bool:
     """Whether credentials are for this realm; what cannot be read counts as ours and is not passed on."""
+    if b'realm="' + realm + b'"' in line:
+        return True
     try:
         credentials = parse_credentials(value)
     except MalformedMessage:

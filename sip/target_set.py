@@ -17,19 +17,21 @@ class Target(NamedTuple):
     path: tuple[bytes, ...]
 
 
-def targets(stage: RingStage, location: Location, caller_flow: Flow, now: float) -> list[Target]:
-    """The targets of a stage, each flow once, never the flow the request came over.
+def targets(stage: RingStage, location: Location, caller: str, caller_flow: Flow, now: float) -> list[Target]:
+    """The targets of a stage, each contact of a flow once, never the caller's own device.
 
     Two bindings of one device (same instance-id, several reg-ids) are two flows to one phone: the one refreshed last is
     taken (RFC 5626 7, "MUST NOT populate the target set with more than one contact with the same AOR and instance-id").
     """
     found: list[Target] = []
-    flows = {caller_flow.name}
+    seen: set[tuple[str, bytes]] = set()
     for account in stage.accounts:
         for binding in _one_per_instance(location.bindings(account, now)):
-            if binding.flow.name not in flows:
-                flows.add(binding.flow.name)
-                found.append(Target(account, binding.contact, binding.flow, binding.path))
+            name = binding.flow.name
+            if (name, binding.contact) in seen or (account == caller and name == caller_flow.name):
+                continue
+            seen.add((name, binding.contact))
+            found.append(Target(account, binding.contact, binding.flow, binding.path))
     return found
 
 

@@ -148,9 +148,10 @@ class TransactionLayer:
         self._random_at = at + count
         return self._random[at : at + count].hex().encode()
 
-    def send(self, request: Request, flow: Flow, user: object, now: float) -> ClientTransaction:
-        """Send a request whose top Via is ours (`new_branch`). `user` comes back with its responses."""
-        key = request.branch + request.method
+    def send(self, request: Request, flow: Flow, user: object, now: float, branch: bytes = b"") -> ClientTransaction:
+        """Send a request whose top Via is ours with this branch (`new_branch`; b"": read it from the Via). `user` comes back with
+        its responses."""
+        key = (branch or request.branch) + request.method
         invite = request.method == b"INVITE"
         transaction = ClientTransaction(key, request, flow, self, self._timers, user, invite)
         self._begin(transaction, request.to_bytes(), now)

@@ -15,13 +15,22 @@ def stamp_received(request: Request, flow: Flow) -> None:
     source = flow.host_bytes
     if via.rport is None and not via.received and _bare(via.host) == source:
         return
-    kept = [
-        part for part in _semicolon_parts(via.raw) if part.partition(b"=")[0].strip(LWS).lower() not in (b"rport", b"received")
-    ]
+    raw = via.raw
+    if not via.received and raw.endswith(b";rport") and b'"' not in raw:
+        # The usual case: the bare flag stands last.
+        stamped = b"%b;received=%b;rport=%d" % (raw[:-6], source, flow.port)
+    else:
+        stamped = b";".join(_stamped_parts(raw, source, flow.port if via.rport is not None else 0))
+    request.set_top(b"via", stamped)
+
+
+def _stamped_parts(raw: bytes, source: bytes, port: int) -> list[bytes]:
+    """The parts of a Via value with our `received`, and our `rport` where `port` is not 0, instead of the peer's."""
+    kept = [part for part in _semicolon_parts(raw) if part.partition(b"=")[0].strip(LWS).lower() not in (b"rport", b"received")]
     kept.append(b"received=" + source)
-    if via.rport is not None:
-        kept.append(b"rport=%d" % flow.port)
-    request.set_top(b"via", b";".join(kept))
+    if port:
+        kept.append(b"rport=%d" % port)
+    return kept
 
 
 def reply_flow(via: Via, flow: Flow) -> Flow:

@@ -61,7 +61,7 @@ class SipService:
         self._timer: DeadlineTimer | None = None
         self._fetches: set[asyncio.Task[None]] = set()
         self.unhandled = 0
-        """Messages that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
+        """Inputs that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
 
     async def start(self, host: str, port: int, advertise: str = "") -> tuple[str, int]:
         """Open a UDP socket (port 0 picks a free one) and return its address. May be called for several addresses.
@@ -119,16 +119,26 @@ class SipService:
         try:
             self._core.receive(data, flow, self._clock())
         except Exception:
-            self.unhandled += 1
-            self.log.failure("a SIP message from {flow} was not handled", flow=flow.name)
+            self._bug("message")
 
     def _on_deadline(self) -> None:
         try:
             self._core.on_deadline(self._clock())
         except Exception:
-            self.unhandled += 1
-            self.log.failure("a SIP deadline was not handled")
+            self._bug("deadline")
         self._pump()
+
+    def _answered(self, question: Question) -> None:
+        try:
+            self._core.answered(question, self._clock())
+        except Exception:
+            self._bug("fact")
+        self._pump()
+
+    def _bug(self, what: str) -> None:
+        """The core raised, which it never should: the node goes on without that one message."""
+        self.unhandled += 1
+        self.log.failure("the SIP core did not handle a {what}", what=what)
 
     def _pump(self) -> None:
         """Carry out what the core has to say, then arm the timer for what it waits for."""
@@ -143,6 +153,10 @@ class SipService:
 
     def _send(self, output: Send) -> None:
         flow = output.flow
+        if flow.transport != "udp":
+            # A stream of a node that ran before us (a dialog token may name it): it cannot come back.
+            self._core.flow_closed(flow, self._clock())
+            return
         ipv6 = ":" in flow.host
         for opened in self._sockets:
             if opened.local == flow.local and opened.ipv6 is ipv6:
@@ -172,8 +186,7 @@ class SipService:
                 await self._facts.fetch(question)
         except Exception as error:
             self.log.warn("a fact for SIP could not be fetched: {error}", error=type(error).__name__)
-        self._core.answered(question, self._clock())
-        self._pump()
+        self._answered(question)
 
 
 def _reachable(host: str) -> str:

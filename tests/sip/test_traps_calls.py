@@ -3,7 +3,8 @@
 import pytest
 
 from registry.records import CallResult
-from registry.ring_plan import OnReject, RingPlan, Stage as PlanStage, Target, TargetKind
+from registry.ring_plan import OnReject, RingPlan, Target, TargetKind
+from registry.ring_plan import Stage as PlanStage
 from sip.events import CallEnded, Refused
 from sip.message import Request, Response
 from sip.parser import parse
@@ -273,7 +274,7 @@ def test_trap_10_a_loser_without_a_provisional_is_cancelled_when_one_comes() -> 
 
 
 def test_trap_11_a_message_to_a_mute_phone_gets_no_early_100_and_never_408() -> None:
-    stage, caller, (callee,) = site("D")
+    stage, caller, (_callee,) = site("D")
     message = stage.challenged(caller, caller.request(b"MESSAGE", b"sip:101@gw.test", body=b"hello"))
     stage.book.receive(message, caller.flow).sees("D MESSAGE")
     stage.book.after(3.4).sees(*["D MESSAGE"] * 2)
@@ -377,7 +378,7 @@ def test_trap_14_max_forwards() -> None:
 
 
 def test_a_plan_that_stops_at_a_rejection() -> None:
-    stage, caller, (one, two) = site("D", "E")
+    stage, caller, (one, _two) = site("D", "E")
     plan(stage, "7", ("101",), ("102",), on_reject=OnReject.END)
     calling(stage, caller, "7", one)
     stage.book.receive(one.reply(stage.sent(one, b"INVITE"), 486), one.flow).sees("D ACK", "A 486 INVITE")

@@ -117,6 +117,37 @@ def test_trap_16_smuggled_headers_are_malformed_not_obeyed() -> None:
     assert len(stage.said(Malformed)) == 3
 
 
+def test_the_ack_of_a_challenge_is_absorbed() -> None:
+    stage, caller, (_callee,) = site("D")
+    invite = caller.request(b"INVITE", b"sip:101@gw.test")
+    stage.book.receive(invite, caller.flow).sees("A 407 INVITE")
+    stage.book.receive(ack_of(invite, stage.last(caller)), caller.flow).sees()
+    assert reasons(stage) == []
+
+
+def test_a_broken_credentials_header_is_400_and_leaves_nothing() -> None:
+    stage, caller, (_callee,) = site("D")
+    broken = caller.request(b"INVITE", b"sip:101@gw.test", headers=(b'Proxy-Authorization: Digest realm="portico" nonce=',))
+    stage.book.receive(broken, caller.flow).sees("A 400 INVITE")
+    assert stage.core.census()[:2] == (2, 0)
+
+
+def test_a_request_for_a_dialog_we_do_not_know_is_481() -> None:
+    stage, caller, (callee,) = site("D")
+    info = caller.request(b"INFO", callee.contact, to=b"<sip:101@gw.test>;tag=x")
+    stage.book.receive(stage.challenged(caller, info), caller.flow).sees("A 481 INFO")
+
+
+def test_two_accounts_behind_one_socket_can_call_each_other() -> None:
+    stage = Stage()
+    one = stage.registered("A", "100")
+    stage.directory.accounts["101"] = AccountFacts("101", "north", one.password)
+    other = Phone("A", "101", one.flow.host)
+    other.password, other.inbox = one.password, one.inbox
+    assert stage.register(other).status == 200
+    stage.book.receive(stage.invite(one, "101"), one.flow).sees("A 100 INVITE", "A INVITE")
+
+
 def test_an_ack_without_a_dialog_goes_nowhere() -> None:
     stage, caller, (callee,) = site("D")
     stage.book.receive(caller.request(b"ACK", callee.contact, to=b"<sip:101@gw.test>;tag=x"), caller.flow).sees()
