@@ -2,7 +2,7 @@
 
 A nonce is a signed value: issue time, random octets and a MAC over both, so no table of issued nonces exists, nothing an
 unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. What is remembered is which
-nonce counts were used, per nonce, bounded, and only after the digest was right (`NonceWindow`).
+nonce counts were used, per nonce, bounded, and only after the digest was right (`sip.nonce_window`).
 
 The answer to a wrong password, an unknown user, a forged nonce and a missing qop is the same challenge; only a right digest over
 a nonce that is ours but can no longer be used is told `stale=true`, which lets an honest device go on without asking its user.
@@ -16,8 +16,9 @@ from enum import IntEnum
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import LWS, unquote
+from sip.grammar import BACKSLASH, LWS, TOKEN, unquote
 from sip.message import Request
+from sip.nonce_window import NonceWindow
 from sip.uri import equivalent
 
 MD5: Final = b"MD5"
@@ -32,6 +33,10 @@ CLOCK_TOLERANCE: Final = 1.0
 
 _HASHES: Final[dict[bytes, str]] = {SHA_512_256: "sha512_256", SHA_256: "sha256", MD5: "md5"}
 """Strongest first: the order of preference of a client (RFC 8760 2.4)."""
+
+_NAMES: Final[dict[bytes, bytes]] = {
+    name: name for name in b"username realm nonce uri response algorithm qop nc cnonce opaque stale domain".split(b" ")
+}
 
 _TIME_DIGITS: Final = 12
 _RANDOM_OCTETS: Final = 8
@@ -95,6 +100,36 @@ def _parameters(value: bytes, reason: bytes) -> dict[bytes, bytes]:
         return {}
     if len(rest) > MAX_CREDENTIALS:
         raise MalformedMessage(400, reason)
+    return _plain_parameters(rest) or _exact_parameters(rest, reason)
+
+
+def _plain_parameters(rest: bytes) -> dict[bytes, bytes]:
+    """The parameters where a comma is always a separator and every name is a usual one; empty to say: use `_exact_parameters`.
+
+    A quoted value must stand whole between two commas, which with the count of all quotes proves that no quote hides a comma.
+    """
+    params: dict[bytes, bytes] = {}
+    parts = rest.split(b",")
+    quoted = 0
+    for part in parts:
+        spelling, _, value = part.partition(b"=")
+        name = _NAMES.get(spelling.strip(LWS))
+        if name is None:
+            return {}
+        value = value.strip(LWS)
+        if value[:1] == b'"':
+            if len(value) < 2 or value[-1:] != b'"':
+                return {}
+            quoted += 2
+            value = value[1:-1]
+        elif not value or value.translate(None, TOKEN):
+            return {}
+        params[name] = value
+    return params if len(params) == len(parts) and rest.count(b'"') == quoted and BACKSLASH not in rest else {}
+
+
+def _exact_parameters(rest: bytes, reason: bytes) -> dict[bytes, bytes]:
+    """The parameters by the grammar: quotes protect commas, names may be any token."""
     params: dict[bytes, bytes] = {}
     at = 0
     count = 0
@@ -148,59 +183,6 @@ class Verdict(IntEnum):
     def stale(self) -> bool:
         """Whether the new challenge says stale=true: the secret was right, so the device need not ask its user."""
         return self is Verdict.EXPIRED or self is Verdict.REPLAYED
-
-
-class NonceWindow:
-    """Which nonce counts were used, for at most `limit` nonces, none longer than a nonce lives.
-
-    Counts may arrive out of order within `WIDTH` (UDP reorders); older ones count as used. When the table is full the oldest
-    entry goes, and every nonce issued no later than one that was forgotten counts as used up: forgetting opens no replay.
-    """
-
-    WIDTH: Final = 64
-
-    __slots__ = ("_floor", "_lifetime", "_limit", "_used")
-
-    def __init__(self, *, lifetime: float, limit: int = 65536, started: float = 0.0) -> None:
-        self._used: dict[bytes, tuple[float, int, int]] = {}
-        self._lifetime = lifetime
-        self._limit = limit
-        # A nonce tells its time in whole milliseconds, rounded down.
-        self._floor = started - 0.002
-
-    def __len__(self) -> int:
-        return len(self._used)
-
-    def use(self, nonce: bytes, issued: float, count: int, now: float) -> bool:
-        """Mark `count` as used; False when it was used before or may have been."""
-        held = self._used.get(nonce)
-        if held is None:
-            if issued <= self._floor:
-                return False
-            self._make_room(now)
-            self._used[nonce] = (issued, count, 1)
-            return True
-        _, highest, seen = held
-        ahead = count - highest
-        if ahead > 0:
-            seen = (seen << ahead | 1) & (1 << self.WIDTH) - 1 if ahead < self.WIDTH else 1
-            self._used[nonce] = (issued, count, seen)
-            return True
-        if ahead <= -self.WIDTH or seen >> -ahead & 1:
-            return False
-        self._used[nonce] = (issued, highest, seen | 1 << -ahead)
-        return True
-
-    def _make_room(self, now: float) -> None:
-        """Forget what has expired (entries stand in the order of first use), and the oldest entry when still full."""
-        while self._used:
-            oldest = next(iter(self._used))
-            issued = self._used[oldest][0]
-            if issued + self._lifetime >= now:
-                if len(self._used) < self._limit:
-                    return
-                self._floor = max(self._floor, issued)
-            del self._used[oldest]
 
 
 class Verifier:

@@ -166,9 +166,8 @@ def _check_once(names: list[bytes]) -> None:
 
 def _check_contacts(request: Request) -> None:
     """A REGISTER changes state by its Contacts, so all of them are read before any is believed (RFC 4475 3.1.2.13)."""
-    if request.names.count(b"contact") == 1 and request.get(b"contact") == b"*":
-        return
-    addresses(request, b"contact")
+    if b"contact" in request.names and (request.get(b"contact") != b"*" or request.names.count(b"contact") > 1):
+        addresses(request, b"contact")
 
 
 def _answerable(error: MalformedMessage, request: Request) -> MalformedMessage:

@@ -7,7 +7,7 @@ Whatever the bytes: either `MalformedMessage`, or a message whose every accessor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.digest import parse_credentials
+from sip.digest import _exact_parameters, _plain_parameters, parse_credentials
 from sip.errors import MalformedMessage
 from sip.framing import KEEPALIVE, PONG, StreamFramer
 from sip.grammar import CONTROLS, has_bare_control, split_list
@@ -177,6 +177,21 @@ def test_fast_and_exact_parameters_agree(raw: bytes) -> None:
         except MalformedMessage:
             outcomes.append(None)
     assert outcomes[0] == outcomes[1]
+
+
+_CREDENTIAL_PARTS = (
+    b'username="a"', b'realm="a, b"', b'realm="a', b"nc=00000001", b"qop=auth", b'uri="sip:x"', b",", b", ", b" ", b'"', b"=",
+    b"x=y", b'nonce=""', b'\\"', b'opaque="a=b"', b"qop = auth", b'QOP="auth"', b"stale=tr\xc3\xbce", b'cnonce="a"b"',
+)  # fmt: skip
+_CREDENTIALS = st.lists(st.sampled_from(_CREDENTIAL_PARTS), min_size=1, max_size=9)
+
+
+@given(_CREDENTIALS, st.booleans())
+def test_credentials_the_short_way_and_the_exact_way_agree(parts: list[bytes], commas: bool) -> None:
+    text = (b"," if commas else b"").join(parts)
+    short = _plain_parameters(text)
+    if short:
+        assert short == _exact_parameters(text, b"x")
 
 
 @given(hostile_messages(), st.integers(1, 64))
