@@ -73,7 +73,7 @@ def test_what_is_missing_or_malformed_is_the_peers_fault(kind: Any, content: dic
     [Open("a b"), Opened("a b"), DeviceEvent(b"short", "x", {}), DeviceEvent(ID, "X", {}), Call(ID, "", {}, 1)],
 )
 def test_this_end_cannot_pack_it_either(message: Any) -> None:
-    with pytest.raises(ValueError, match="is|has"):
+    with pytest.raises(ValueError, match=r"is|has"):
         message.pack()
 
 

@@ -112,7 +112,8 @@ class ChannelListener:
 
     async def _serve(self, sock: socket.socket, seat: Seat) -> None:
         """One new connection, until it is a link or refused."""
-        assert self._acceptor is not None
+        if self._acceptor is None:
+            return  # stopped between accept and now
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[Frame] = loop.create_future()
         tls = self._tls

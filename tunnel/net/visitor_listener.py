@@ -131,7 +131,8 @@ class VisitorListener:
     # ---- one connection -------------------------------------------------------------------------------------
 
     async def _serve(self, sock: socket.socket, seat: Seat) -> None:
-        assert self._acceptor is not None
+        if self._acceptor is None:
+            return  # stopped between accept and now
         reader = asyncio.StreamReader(limit=CHUNK)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
@@ -228,7 +229,9 @@ class _Connection:
                     pass
 
     async def _idle(self, exchange: Exchange) -> bool:
-        """Wait between requests. False if the device or the visitor hung up, or nothing came."""
+        """Wait between requests. False if the device or the visitor hung up, nothing came, or the listener stops."""
+        if self._listener._acceptor is None:
+            return False
         came = asyncio.create_task(self._visitor.receive())
         device = asyncio.create_task(exchange.device_closed())
         self._listener._waiting.add(came)
