@@ -72,6 +72,7 @@ class Link(asyncio.Protocol):
     """See the module's text. `on_frame` may raise PeerError; `on_lost` hears of an end before `start`."""
 
     __slots__ = (
+        "_armed_for",
         "_blocked",
         "_decoder",
         "_flushing",
@@ -101,6 +102,7 @@ class Link(asyncio.Protocol):
         self._paused_at: float | None = None
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = 0.0  # the handle cannot be asked: for a deadline that is now, uvloop's has no when()
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -340,8 +342,9 @@ class Link(asyncio.Protocol):
         deadline = self._deadline()
         if deadline is None or self._transport is None:
             self._cut_timer()
-        elif self._timer is None or deadline < self._timer.when():
+        elif self._timer is None or deadline < self._armed_for:
             self._cut_timer()
+            self._armed_for = deadline
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _deadline(self) -> float | None:
