@@ -92,6 +92,7 @@ class StreamPipe:
         """End both directions now. Nothing happens on a stream that is over."""
         if not self.ended:
             self._link.reset_stream(self.stream, code)
+            self.now_ended(code, False)
 
     def accept(self, authority: str = "") -> None:
         """Answer an offered stream: the service is connected."""
@@ -105,8 +106,9 @@ class StreamPipe:
         self._wake_reader()
 
     def now_received(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._wake_reader()
+        if self.ended is None:
+            self._chunks.append(data)
+            self._wake_reader()
 
     def now_finished(self) -> None:
         self._finished = True
@@ -114,6 +116,8 @@ class StreamPipe:
 
     def now_ended(self, code: int, clean: bool) -> None:
         """The stream is over. After a clean end what was received can still be read; after a reset it is dropped."""
+        if self.ended is not None:
+            return  # our own reset was first
         self.ended = StreamClosed(code)
         if not clean:
             self._finished = False
