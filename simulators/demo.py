@@ -104,7 +104,7 @@ class Demo:
             expected="201 or 200 from the admin API for each of them",
             look=f"http://{house.ready.admin[0]}:{house.ready.admin[1]}/api/v1, the token in {house.ready.admin_token_file}",
         ) as step:
-            notes = SecretsFile(house.ready.folder / "demo-devices.json")
+            notes = SecretsFile(house.ready.folder / "demo-devices.jsonl")
             seeder = Seeder(house.admin, notes)
             site = house.site = await seeder.site(SITE)
             await seeder.in_library([DOOR_MAC.text, MONITOR_MAC.text], site)

@@ -115,7 +115,7 @@ class Fleet:
         self._ready = ready
         self._plan = plan
         self._admin = AdminClient(*ready.admin, ready.admin_token_file, deadline=30.0)
-        self._notes = SecretsFile(ready.folder / "fleet-devices.json")
+        self._notes = SecretsFile(ready.folder / "fleet-devices.jsonl")
         self._chance = random.Random()  # which door calls whom: no secret
         self._tls = trust(ready.ca_file_text)
         self._channel_tls = client_context(ca_file=ready.ca_file_text, check=ready.ca_file is not None)

@@ -1,5 +1,6 @@
 """Sets a site up through the admin API, as a management plane would: idempotent, and careful with what is shown only once."""
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -23,35 +24,34 @@ class DeviceSecrets:
 
 
 class SecretsFile:
-    """The installer's notebook: autop URLs and web passwords by MAC, in a file only its owner can read.
+    """The installer's notebook: autop URLs and web passwords by MAC, one JSON object a line, readable by its owner only.
 
-    Reading a file that is broken raises ValueError naming it.
+    The last line of a MAC counts. A line that cannot be read (a killed run) is as if it were not there.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._devices: dict[str, dict[str, str]] = {}
-        if path.exists():
-            try:
-                self._devices = dict(json.loads(path.read_text("utf-8")))
-            except ValueError as broken:
-                raise ValueError(f"{path} is broken ({broken}): delete it, the devices are then added anew") from None
+        self._devices: dict[str, DeviceSecrets] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in path.read_text("utf-8", "replace").split("\n"):
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    held = json.loads(line)
+                    self._devices[held["mac"]] = DeviceSecrets(held["autop_path"], held["web_password"])
 
     def get(self, mac: str) -> DeviceSecrets | None:
         """The secrets of a device, None if they were never noted."""
-        held = self._devices.get(mac)
-        return None if held is None else DeviceSecrets(held["autop_path"], held["web_password"])
+        return self._devices.get(mac)
 
     def put(self, mac: str, secrets: DeviceSecrets) -> None:
         """Note the secrets of a device; on disk when this returns."""
-        self._devices[mac] = {"autop_path": secrets.autop_path, "web_password": secrets.web_password}
-        draft = self._path.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._devices[mac] = secrets
+        line = {"mac": mac, "autop_path": secrets.autop_path, "web_password": secrets.web_password}
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(self._devices, stream, indent=1)
+            # The line break comes first: a run killed in the middle of a line spoils that line only.
+            stream.write("\n" + json.dumps(line))
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(self._path)
 
 
 class Seeder:

@@ -94,9 +94,9 @@ def test_nothing_is_made_twice_and_devices_are_up_only_while_the_demo_runs(gatew
 def test_secrets_are_for_their_owner_only_and_outlive_a_restart_on_other_ports(tmp_path: Path) -> None:
     with RunningGateway(tmp_path) as running:
         first = play_once(running)
-    notes = tmp_path / "demo-devices.json"
+    notes = tmp_path / "demo-devices.jsonl"
     assert stat.S_IMODE(notes.stat().st_mode) == 0o600
-    token = json.loads(notes.read_text())["0C1105000001"]["autop_path"].split("/")[2]
+    token = json.loads(notes.read_text().split("\n")[1])["autop_path"].split("/")[2]
     assert len(token) >= 26
     with RunningGateway(tmp_path) as running:
         second = play_once(running)
