@@ -12,9 +12,7 @@ from autop.catalogue import COMMON_FILES
 from registry.errors import MalformedMac
 from registry.mac import MacAddress
 
-MAX_TARGET = 300
-"""Bytes of the longest target that is read: the URL field's 127 characters, a percent-encoded file name and room."""
-
+# Every part is bounded, so the whole is (281 bytes), and a long target fails at the first part that is too long.
 # Two slashes before the file are allowed: a device whose URL ends in one may append another before the name.
 _TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/([A-Za-z0-9_-]{16,64})//?([A-Za-z0-9.:%-]{1,80})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -44,8 +42,6 @@ _COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
 
 def identify(target: bytes) -> Asked | None:
     """What a request target asks for, or None for everything that is not exactly a file of ours."""
-    if len(target) > MAX_TARGET:
-        return None
     found = _TARGET.fullmatch(target)
     if found is None:
         return None

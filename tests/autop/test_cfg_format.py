@@ -75,6 +75,16 @@ def test_a_line_an_operator_may_not_write(line: str) -> None:
     assert "p" * 64 not in str(wrong.value)
 
 
+def test_the_longest_line() -> None:
+    line = "Config.A.B.C = " + "v" * 1009
+    assert len(line) == 1024
+    assert parse_line(line)[1] == "v" * 1009
+    with pytest.raises(MalformedLine, match="1024"):
+        parse_line(line + "v")
+    with pytest.raises(RejectedValue, match="1024"):
+        write({"Config.A.B.C": "v" * 1010})
+
+
 def test_commands_report_every_fault_and_every_replaced_row() -> None:
     found = parse_commands(
         [
@@ -150,7 +160,10 @@ def test_a_device_skips_what_it_cannot_read() -> None:
 
 
 def test_a_device_reads_no_more_than_a_megabyte() -> None:
-    assert read_as_device(b"#" * MAX_FILE + b"\nConfig.A.B.C = 1\n").settings == {}
+    line = b"\nConfig.A.B.C = 1"
+    assert MAX_FILE == 1024 * 1024
+    assert read_as_device(b"#" * (MAX_FILE - len(line)) + line).settings == {"Config.A.B.C": "1"}
+    assert read_as_device(b"#" * (MAX_FILE - len(line) + 1) + line + b"23").settings == {"Config.A.B.C": ""}
 
 
 def test_a_line_of_a_megabyte_of_blanks_costs_no_time() -> None:

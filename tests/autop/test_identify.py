@@ -129,5 +129,13 @@ def test_a_name_is_a_mac_in_a_known_spelling_or_nothing(name: str) -> None:
         assert MacAddress.parse(str(found.mac)) == found.mac
 
 
+@pytest.mark.parametrize(("extra", "read"), [(0, True), (1, False)])
+def test_the_longest_parts_that_are_read(extra: int, read: bool) -> None:
+    escaped = "%30%43%31%31%30%35%41%41%42%42%43%43%2E%63%66%67"
+    assert (identify(f"/autop/{'t' * (64 + extra)}/{escaped}".encode()) is not None) is read
+    assert (identify(f"/autop/{'t' * (16 - extra)}/{escaped}".encode()) is not None) is read
+    assert (identify(f"https://{'h' * (120 + extra)}/autop/{TOKEN}/{escaped}".encode()) is not None) is read
+
+
 def test_no_token_in_a_repr() -> None:
     assert TOKEN not in repr(identify(f"{HERE}0C1105AABBCC.cfg".encode()))

@@ -152,6 +152,14 @@ def test_a_disabled_account_loses_its_password() -> None:
     assert examples.facts().sip_password.encode() not in rendered
 
 
+def test_an_account_without_a_display_name_shows_the_devices() -> None:
+    both = [examples.account(display_name=""), examples.account(display_name="Shown")]
+    shown = [read_as_device(render(examples.device(), examples.facts(account=each))).settings for each in both]
+    assert [each["Config.Account1.GENERAL.Label"] for each in shown] == ["Main entrance", "Shown"]
+    nameless = render(examples.device(name=""), examples.facts(account=both[0]))
+    assert b"GENERAL.Label = 400000001\n" in nameless
+
+
 def test_the_account_prefix_follows_the_model() -> None:
     device = examples.device(DeviceKind.SINGLE_TENANT_DOOR_PHONE, model="E18C", autop_commands=())
     written = read_as_device(render(device, examples.facts())).settings
@@ -167,10 +175,11 @@ def test_a_group_button_has_eight_places_and_older_firmware_one_number() -> None
     assert old["Config.Features.SPEEDDIAL.Num01"] == "101"
 
 
-def test_codes_of_several_digits_leave_the_option_alone() -> None:
-    device = examples.device(relays=(Relay("Gate", "1234"),))
+@pytest.mark.parametrize("code", ["12", "1234"])
+def test_codes_of_several_digits_leave_the_option_alone(code: str) -> None:
+    device = examples.device(relays=(Relay("Gate", code), Relay("Garage", "5")))
     written = read_as_device(render(device, examples.facts())).settings
-    assert written["Config.DoorSetting.DTMF.Code1"] == "1234"
+    assert written["Config.DoorSetting.DTMF.Code1"] == code
     assert "Config.DoorSetting.DTMF.Option" not in written
 
 

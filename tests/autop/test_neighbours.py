@@ -1,0 +1,74 @@
+"""Who else is in a site: order of contacts, doors of a department, bounds on sites and devices."""
+
+from typing import Any
+
+import pytest
+
+from autop.net import neighbours as module
+from autop.net.neighbours import Neighbours, SiteNeighbours
+from registry.mac import MacAddress
+from registry.memory import MemoryStore
+from registry.records import Device, DeviceKind, Relay
+from registry.store import MAX_PAGE, Put
+from tests.autop import examples
+
+
+def device(number: int, kind: DeviceKind = DeviceKind.MULTI_TENANT_DOOR_PHONE, **changes: Any) -> Device:
+    identity: dict[str, Any] = {"mac": MacAddress(f"0C11050{number:05X}"), "id": f"d{number}", "account": f"5{number:04d}"}
+    return examples.device(kind, **{**identity, "name": f"n{number}", **changes})
+
+
+def test_doors_then_phones_then_monitors_each_by_mac() -> None:
+    guard = device(1, DeviceKind.GUARD_PHONE)
+    others = [
+        device(2, DeviceKind.INDOOR_MONITOR),
+        device(3, DeviceKind.GUARD_PHONE),
+        device(5, DeviceKind.ACCESS_CONTROL),
+        device(4),
+        device(6, account=""),
+    ]
+    contacts = Neighbours((guard, *others)).contacts(guard)
+    assert [contact.name for contact in contacts] == ["n4", "n5", "n3", "n2"]
+    assert contacts[0].number == "50004"
+
+
+def test_a_departments_own_doors_come_before_public_ones() -> None:
+    public = device(1, relays=(Relay("public", "1"), Relay("public garage", "2")))
+    own = device(2, relays=(Relay("own", "7"),), department="a")
+    monitor = device(3, DeviceKind.INDOOR_MONITOR, relays=(Relay("a monitor's", "9"),), department="a")
+    site = Neighbours((public, own, monitor))
+    assert [relay.name for relay in site.door_relays("a")] == ["own", "public garage"]
+    assert [relay.name for relay in site.door_relays("b")] == ["public", "public garage"]
+    assert site.door_relays("a") is site.door_relays("a")
+    assert Neighbours(()).door_relays("a") == ()
+
+
+class CountingStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[str] = []
+
+    async def list(self, *arguments: Any, **options: Any) -> Any:
+        self.listed.append(arguments[2])
+        return await super().list(*arguments, **options)
+
+
+async def test_a_site_of_several_pages_is_read_whole_up_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CountingStore()
+    await store.batch([Put(device(number)) for number in range(MAX_PAGE + 3)])
+    assert len((await SiteNeighbours(store).of("s-1")).devices) == MAX_PAGE + 3
+    assert len(store.listed) == 2
+    monkeypatch.setattr(module, "MAX_NEIGHBOURS", MAX_PAGE)
+    assert len((await SiteNeighbours(store).of("s-1")).devices) == MAX_PAGE
+    assert len(store.listed) == 3
+    monkeypatch.setattr(module, "MAX_NEIGHBOURS", MAX_PAGE + 1)
+    assert len((await SiteNeighbours(store).of("s-1")).devices) == MAX_PAGE + 1
+
+
+async def test_the_least_recently_used_site_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SITES", 2)
+    store = CountingStore()
+    sites = SiteNeighbours(store)
+    for site in ("a", "b", "a", "c", "a", "c", "b"):
+        await sites.of(site)
+    assert store.listed == ["a", "b", "c", "b"]
