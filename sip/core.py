@@ -275,12 +275,22 @@ class SipCore:
 
         A Route that is left leads elsewhere, which only a proven dialog may ask for."""
         token = self._strict_route(request)
-        while b"route" in request.names:
-            user = self._own.route_user(_uri_of(request.all(b"route")[0]))
+        if b"route" not in request.names:
+            return token
+        routes = request.all(b"route")
+        ours = 0
+        for route in routes:
+            user = self._own.route_user(_uri_of(route))
             if user is None:
                 break
-            request.remove_first_value(b"route")
             token = user or token
+            ours += 1
+        if ours == 1:
+            request.remove_first_value(b"route")
+        elif ours:
+            request.remove(b"route")
+            if ours < len(routes):
+                request.prepend(b"route", b", ".join(routes[ours:]))
         return token
 
     def _strict_route(self, request: Request) -> bytes:

@@ -298,11 +298,13 @@ def test_trap_12_ringing_without_an_answer_ends_at_timer_c() -> None:
 
 def test_trap_12_a_cancel_that_is_never_answered_ends_after_64_t1() -> None:
     stage, caller, (callee,) = site("D")
-    calling(stage, caller, "101", callee)
+    invite = calling(stage, caller, "101", callee)
     stage.book.receive(callee.reply(stage.sent(callee, b"INVITE"), 180), callee.flow).sees("A 180 INVITE")
     stage.book.after(185.1).sees("D CANCEL")
     stage.book.after(31.8).sees(*["D CANCEL"] * 10)
     stage.book.after(0.2).sees("A 408 INVITE")
+    stage.book.receive(ack_of(invite, stage.last(caller)), caller.flow).after(33.0).sees()
+    assert stage.core.census()[:2] == (0, 0)
 
 
 def test_trap_12_the_ring_limit_of_a_stage_moves_the_call_on() -> None:
