@@ -85,19 +85,17 @@ def view(device: Device) -> DeviceView:
 
 
 async def _check(work: Work, body: DeviceBody) -> None:
-    """What only registry and catalogue know, all faults at once. Adds to the batch that the things named are still there."""
+    """What only registry and catalogue know, all faults at once. The roster, read before, holds the things named in place."""
     store, faults = work.call.ports.store, model_faults(body.model, DeviceKind(body.kind), work.call.ports.known_models())
     faults += kind_faults(body)
     if body.department:
         department = await store.get(Department, body.department)
         if department is None or department.record.site != body.site:
             faults.append(("/department", "the site has no such department"))
-        work.require(Department, body.department)
     if body.owner:
         owner = await store.get(User, body.owner)
         if owner is None or owner.record.site != body.site:
             faults.append(("/owner", "the site has no such user"))
-        work.require(User, body.owner)
     if faults:
         raise invalid(*faults)
 

@@ -68,7 +68,6 @@ async def _check(work: Work, body: UserBody) -> None:
         department = await work.call.ports.store.get(Department, body.department)
         if department is None or department.record.site != body.site:
             faults.append(("/department", "the site has no such department"))
-        work.require(Department, body.department)
     if faults:
         raise invalid(*faults)
 
