@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from registry.location import Binding
 from registry.ring_plan import RingPlan
 from sip.core import SipCore
-from sip.directory import Absent, AccountFacts, Question
+from sip.directory import UNKNOWN, Absent, AccountFacts, Question
 from sip.events import CallEnded, Malformed, Output, Refused
 from sip.limits import SipLimits
 from sip.net.service import SipService
@@ -17,7 +17,7 @@ from sip.net.service import SipService
 class Gateway:
     """The service, what it was told to keep, and what it said."""
 
-    def __init__(self, limits: SipLimits | None = None) -> None:
+    def __init__(self, limits: SipLimits | None, secret: bytes) -> None:
         self.accounts: dict[str, AccountFacts] = {}
         self.plans: dict[tuple[str, str], RingPlan] = {}
         self.stored: dict[str, tuple[Binding, ...]] = {}
@@ -25,10 +25,15 @@ class Gateway:
         self.refused: list[Refused] = []
         self.malformed: list[Malformed] = []
         self.asked: list[Question] = []
+        self.missing = False
+        """Accounts are not in memory until they are fetched once."""
+        self.fails = False
+        """Fetching raises."""
+        self.heard: Callable[[Output], None] = lambda _output: None
         self.core = SipCore(
             directory=self,
             entropy=os.urandom,
-            secret=os.urandom(32),
+            secret=secret,
             realm="portico",
             domains=frozenset((b"gw.test",)),
             advertised={},
@@ -46,18 +51,22 @@ class Gateway:
         )
 
     def account(self, username: str) -> AccountFacts | Absent | None:
-        return self.accounts.get(username)
+        return UNKNOWN if self.missing else self.accounts.get(username)
 
     def ring_plan(self, site: str, number: str) -> RingPlan | Absent | None:
         return self.plans.get((site, number))
 
     async def fetch(self, question: Question) -> None:
         self.asked.append(question)
+        if self.fails:
+            raise ConnectionError("the store is down")
+        self.missing = False
 
     def add(self, username: str, site: str = "north", password: bytes = b"secret") -> None:
         self.accounts[username] = AccountFacts(username, site, password)
 
     def _observe(self, output: Output) -> None:
+        self.heard(output)
         if isinstance(output, Refused):
             self.refused.append(output)
         elif isinstance(output, Malformed):
@@ -65,9 +74,16 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(host: str = "127.0.0.1", limits: SipLimits | None = None) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
-    """A running gateway and its address. At the end: no message may have raised inside it."""
-    running = Gateway(limits)
+async def gateway(
+    host: str = "127.0.0.1",
+    limits: SipLimits | None = None,
+    secret: bytes = b"",
+    bindings: Mapping[str, tuple[Binding, ...]] | None = None,
+) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
+    """A running gateway and its address. At the end: no input may have raised inside it."""
+    running = Gateway(limits, secret or os.urandom(32))
+    for aor, stored in (bindings or {}).items():
+        running.service.load_bindings(aor, stored)
     address = await running.service.start(host, 0)
     try:
         yield running, address
