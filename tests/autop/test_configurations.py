@@ -132,6 +132,9 @@ async def test_the_cache_is_bounded_in_bytes() -> None:
     files = {mac: await served(found, MacFile(TOKEN, mac)) for mac in macs}
     kept = [mac for mac in macs if await served(found, MacFile(TOKEN, mac)) is files[mac]]
     assert kept == []  # a walk in order over four times the room finds nothing left
+    files15 = await served(found, MacFile(TOKEN, macs[15]))  # the oldest of the last five is used, so the next one goes
+    await served(found, MacFile(TOKEN, macs[0]))
+    assert await served(found, MacFile(TOKEN, macs[15])) is files15
     newest = {mac: await served(found, MacFile(TOKEN, mac)) for mac in macs[:5]}
     assert all([await served(found, MacFile(TOKEN, mac)) is file for mac, file in newest.items()])
 

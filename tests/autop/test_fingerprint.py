@@ -59,6 +59,11 @@ def test_the_client_gets_the_bytes(values: list[bytes]) -> None:
     assert not none_match_fails(values, OURS)
 
 
+def test_a_condition_is_read_up_to_4_kib() -> None:
+    assert none_match_fails([b" " * (4096 - len(OURS)) + OURS], OURS)
+    assert not none_match_fails([b" " * (4097 - len(OURS)) + OURS], OURS)
+
+
 @given(st.lists(st.binary(max_size=80), max_size=4))
 def test_any_field_is_read_or_refused(values: list[bytes]) -> None:
     assert none_match_fails(values, OURS) in (True, False)

@@ -183,6 +183,11 @@ def test_codes_of_several_digits_leave_the_option_alone(code: str) -> None:
     assert "Config.DoorSetting.DTMF.Option" not in written
 
 
+def test_dtmf_type_is_written_where_a_source_has_it_for_the_model() -> None:
+    assert b"Config.Account1.DTMF.Type = 2\n" in render(examples.device(model="S532"), examples.facts())
+    assert b"DTMF.Type" not in render(examples.device(model="R29"), examples.facts())
+
+
 def test_time_zones_in_both_spellings() -> None:
     assert b"SNTP.TimeZone = GMT-3:30\n" in render(examples.device(), examples.facts(zone=Zone(-210)))
     oem = examples.device(model="R27-OEM")
