@@ -222,6 +222,11 @@ class Message:
         self.lines[at] = wire_name(name) + b": " + value + (old[comma:] if comma >= 0 else b"")
         self._forget(name)
 
+    def set_top_via(self, via: Via) -> None:
+        """`set_top` for the Via, keeping the parsed form that the caller has (`via.raw` is what goes on the wire)."""
+        self.set_top(b"via", via.raw)
+        self._top_via = via
+
     def _forget(self, name: bytes) -> None:
         """Drop what was parsed from that header."""
         if name == b"via":

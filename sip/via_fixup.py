@@ -21,7 +21,8 @@ def stamp_received(request: Request, flow: Flow) -> None:
         stamped = b"%b;received=%b;rport=%d" % (raw[:-6], source, flow.port)
     else:
         stamped = b";".join(_stamped_parts(raw, source, flow.port if via.rport is not None else 0))
-    request.set_top(b"via", stamped)
+    rport = flow.port if via.rport is not None else None
+    request.set_top_via(Via(via.transport, via.host, via.port, via.branch, source, rport, via.maddr, stamped))
 
 
 def _stamped_parts(raw: bytes, source: bytes, port: int) -> list[bytes]:
