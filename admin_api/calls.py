@@ -44,8 +44,8 @@ class Call:
         return await self.find(Site, site, "site", lambda record: record.id)
 
 
-def call_of(request: Request) -> Call:
-    """The Call that routing.py made for this request."""
+async def call_of(request: Request) -> Call:
+    """The Call that routing.py made for this request. Async, as every dependency: FastAPI runs others in threads."""
     call = request.state.call
     assert isinstance(call, Call)
     return call

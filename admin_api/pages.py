@@ -37,7 +37,7 @@ class Paging:
     cursor: str | None
 
 
-def _paging(
+async def _paging(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="The most items of this page.")] = 100,
     cursor: Annotated[str | None, Query(max_length=1024, description="The `next` of the page before.")] = None,
 ) -> Paging:

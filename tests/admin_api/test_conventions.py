@@ -1,10 +1,13 @@
 """What every resource keeps: problems, strict bodies and queries, conditions, OpenAPI, the observer, unavailable stores."""
 
+import inspect
 import json
 
 import pytest
+from fastapi.dependencies.models import Dependant
 from starlette.datastructures import Headers
 
+from admin_api.app import guarded_routes
 from admin_api.conditions import Conditions
 from admin_api.problems import MAX_FIELD_ERRORS, PREFIX, PROBLEMS, Problem
 from registry.errors import StoreUnavailable
@@ -137,6 +140,19 @@ async def test_openapi_describes_every_operation() -> None:
             if method in ("post", "put", "patch", "delete"):
                 assert "403" in operation["responses"], (method, path)
     assert count == 42
+
+
+async def test_nothing_runs_in_threads() -> None:
+    """FastAPI gives a thread to each sync endpoint and dependency: slower, and threads that can outlive the loop."""
+
+    def calls(dependant: Dependant) -> list[object]:
+        return [dependant.call, *(found for inner in dependant.dependencies for found in calls(inner))]
+
+    world = await a_world()
+    routes = guarded_routes(world.app)
+    found = [call for route in routes for call in calls(route.dependant)]
+    assert len(found) > len(routes)
+    assert [call for call in found if not inspect.iscoroutinefunction(call)] == []
 
 
 def test_every_problem_is_complete() -> None:
