@@ -7,7 +7,7 @@ from simulators.authentication import Authentication
 from simulators.dialog import Composed, Dialog, compose
 from sip.client_transaction import ClientTransaction
 from sip.errors import MalformedMessage
-from sip.events import Flow
+from sip.flow import Flow
 from sip.header_values import parse_name_addr
 from sip.message import Request, Response
 from sip.responses import make_response

@@ -5,6 +5,7 @@ ends could get wrong alike is held against the RFC's message texts in `tests/sim
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from simulators.agent_events import AgentEvent
 from simulators.call import Call
@@ -14,7 +15,8 @@ from simulators.registration import Registration
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.errors import MalformedMessage
-from sip.events import Flow, Output, Send
+from sip.events import Output, Send
+from sip.flow import Flow
 from sip.message import Request, Response
 from sip.parser import parse
 from sip.responses import make_response
@@ -141,8 +143,14 @@ class UserAgent:
                 self._request(message, now)
         except MalformedMessage as broken:
             self.dropped += 1
-            if broken.status and broken.partial is not None:
-                self._layer.reply(broken.partial, self._flow, make_response(broken.partial, broken.status, broken.reason))
+            self._refuse_malformed(broken)
+
+    def _refuse_malformed(self, broken: MalformedMessage) -> None:
+        """Answer what can be answered; where not even its Via can be read, there is nobody to answer."""
+        if broken.status and broken.partial is not None:
+            with suppress(MalformedMessage):
+                response = make_response(broken.partial, broken.status, broken.reason, to_tag=self._line.tag())
+                self._layer.reply(broken.partial, self._flow, response)
 
     def next_deadline(self) -> float | None:
         """When to call `on_deadline`, if ever."""

@@ -7,7 +7,8 @@ from simulators.agent_events import LOCAL, REMOTE, Answered, DtmfReceived, Ended
 from simulators.user_agent import UserAgent
 from sip.core import SipCore
 from sip.directory import AccountFacts
-from sip.events import CallEnded, Flow, Output, Send
+from sip.events import CallEnded, Output, Send
+from sip.flow import Flow
 from tests.simulators.wire import Address, Wire, counted_entropy
 
 GATEWAY: Address = ("192.0.2.100", 5060)
@@ -185,3 +186,35 @@ def test_hours_of_refreshing_cost_one_request_each() -> None:
     # 300 s granted, refreshed at 80 to 90 %: 40 to 45 times in 3 hours, twice where the nonce had grown stale.
     assert 3 * 40 <= registers <= 2 * 3 * 46
     assert all(agent.registered for agent in (house.door, house.monitor, house.second))
+
+
+def test_two_monitors_answer_at_once_and_one_has_the_call() -> None:
+    house = House()
+    call = house.door.dial("101", house.wire.now)
+    house.wire.run(0.5)
+    house.monitor.answer(call, house.wire.now)
+    house.second.answer(call, house.wire.now)
+    house.wire.run(5)
+    assert house.at(DOOR) == [Ringing(call), Answered(call)]
+    # RFC 3261 13.2.2.4: the other one is acknowledged and then ended, so that no phone is left in a call with nobody.
+    assert house.monitor.busy != house.second.busy
+    loser = MONITOR if house.second.busy else SECOND
+    assert house.at(loser)[-1] == Ended(call, REMOTE, 200, "BYE")
+    house.door.hang_up(call, house.wire.now)
+    house.wire.run(40)
+    assert not any(agent.busy for agent in (house.door, house.monitor, house.second))
+    assert len(house.gateway.calls) == 1
+
+
+def test_a_device_that_rebooted_without_a_word_rings_once_at_its_new_port() -> None:
+    house = House()
+    del house.wire.nodes[MONITOR]
+    moved: Address = ("192.0.2.2", 6061)
+    reborn = house.device("monitor", moved)
+    house.wire.run(1)
+    call = house.door.dial("monitor", house.wire.now)
+    house.wire.run(1)
+    assert [type(event) for event in house.at(moved)] == [IncomingCall]
+    reborn.answer(call, house.wire.now)
+    house.wire.run(1)
+    assert house.at(DOOR)[-1] == Answered(call)
