@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.mac import MacAddress
-from simulators.admin_client import AdminClient
+from simulators.admin_client import AdminClient, AdminProblem
 from simulators.agent_events import Answered, DtmfSent, Ended, IncomingCall, Registered, Ringing
 from simulators.autop_client import AutopClient, trust
 from simulators.device import ChannelChanged, ConfigFetched, Device
@@ -222,12 +222,19 @@ class Demo:
                     return entry
             await asyncio.sleep(0.05)
 
+    async def fresh_link(self) -> str:
+        """Another Remote Control link; the first one works once and for a minute only. Raises AdminProblem."""
+        return str((await self._new_session())["link"])
+
+    async def _new_session(self) -> Any:
+        return (await self._house.admin.call("POST", f"/devices/{DOOR_MAC.text}/remote-sessions", {})).body
+
     async def _remote_control(self) -> None:
         look = "the admin API's answer above; Remote Control listens at `remote_control` of the ready file"
         async with self._step(
             "remote-control", "A Remote Control link to the door phone's own web page", 10, "201", look
         ) as step:
-            session = (await self._house.admin.call("POST", f"/devices/{DOOR_MAC.text}/remote-sessions", {})).body
+            session = await self._new_session()
             config = self.door.config
             assert config is not None
             step.note("open in a browser (works once, within a minute; the certificate is the gateway's own):")
@@ -252,9 +259,7 @@ async def run_demo(ready_file: Path, *, once: bool, as_json: bool, resident_seco
         await playing
         transcript.result()
         if not once:
-            transcript.line("")
-            transcript.line("The devices stay up: registered, channel open. Press Ctrl-C to end.")
-            await stop.wait()
+            await _stay(demo, transcript, stop)
     except StepFailed:
         return 1
     except asyncio.CancelledError:
@@ -263,6 +268,40 @@ async def run_demo(ready_file: Path, *, once: bool, as_json: bool, resident_seco
     finally:
         await demo.stop()
     return 0
+
+
+async def _stay(demo: Demo, transcript: Transcript, stop: asyncio.Event) -> None:
+    """Keep the devices up until `stop`; on a terminal Enter gives a fresh link, as the first one lives for a minute only."""
+    transcript.line("")
+    if not sys.stdin.isatty():
+        transcript.line("The devices stay up: registered, channel open. Press Ctrl-C to end.")
+        await stop.wait()
+        return
+    transcript.line("The devices stay up: registered, channel open. Enter: a fresh Remote Control link. Ctrl-C: end.")
+    entered = asyncio.Event()
+
+    def on_input() -> None:
+        if not sys.stdin.readline():
+            loop.remove_reader(sys.stdin)  # Ctrl-D
+        entered.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, on_input)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while not stopping.done():
+            waiting = asyncio.ensure_future(entered.wait())
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if entered.is_set() and not stopping.done():
+                entered.clear()
+                try:
+                    transcript.line(await demo.fresh_link())
+                except (AdminProblem, TimeoutError) as problem:
+                    transcript.line(f"no link: {problem}")
+    finally:
+        stopping.cancel()
+        loop.remove_reader(sys.stdin)
 
 
 def _stop_signal(also: Callable[[], object]) -> asyncio.Event:

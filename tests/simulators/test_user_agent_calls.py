@@ -351,3 +351,23 @@ def test_requests_that_fit_no_call(text: str, status: int) -> None:
 def test_an_ack_of_nothing_is_answered_with_nothing() -> None:
     pair = Pair()
     assert request_to(pair.bob, outside_dialog("ACK", "<sip:bob@192.0.2.2>;tag=x"), pair.wire.now) == []
+
+
+def test_a_call_over_ipv6() -> None:
+    wire = Wire()
+    here, there = ("2001:db8::1", 5060), ("2001:db8::2", 5062)
+    alice = wire.agent("alice", there, here)
+    bob = wire.agent("bob", here, there)
+    call = alice.dial("bob", wire.now)
+    wire.run(0.1)
+    bob.answer(call, wire.now)
+    wire.run(0.1)
+    alice.hang_up(call, wire.now)
+    wire.run(1)
+    assert wire.summary() == ["INVITE", "180", "200", "ACK", "BYE", "200"]
+    invite, ack, bye = wire.messages(here)
+    assert isinstance(ack, Request)
+    assert isinstance(bye, Request)
+    assert ack.uri == bye.uri == b"sip:bob@[2001:db8::2]:5062"
+    assert b"c=IN IP6 2001:db8::1\r\n" in invite.body
+    assert wire.events[here][-1] == Ended(call, LOCAL, 200, "")
