@@ -9,26 +9,28 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from registry.location import Binding
+from sip.authentication import Authentication
 from sip.binding import LiveBinding
 from sip.call_policy import Destination, destination
 from sip.call_record import CallLog
 from sip.deadlines import DeadlineHeap
-from sip.digest import MD5, SHA_256, Credentials, Verdict, Verifier, find_credentials
-from sip.directory import UNKNOWN, AccountFacts, AccountQuestion, Directory, Question
+from sip.digest import MD5, SHA_256
+from sip.directory import AccountFacts, AccountQuestion, Directory, Question
 from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, Fetch, Malformed, Output, Refused, Send
 from sip.flow import Flow
 from sip.limits import SipLimits
 from sip.location import Location
+from sip.loop_detection import is_looping
 from sip.message import Request
 from sip.outbound import DialogTokens, Hop
-from sip.own_address import MAX_USER, OwnAddress
+from sip.own_address import OwnAddress
 from sip.parking import Parked, Parking
 from sip.parser import parse
 from sip.proxy import Proxy
-from sip.quirks import is_sipp
 from sip.registrar import register
 from sip.responses import make_response
+from sip.route_preprocessing import take_own_routes
 from sip.server_transaction import ServerTransaction
 from sip.stun import binding_response, is_stun
 from sip.timers import Timers
@@ -78,13 +80,20 @@ class SipCore:
         self._limits = limits or SipLimits()
         timers = timers or Timers()
         self._directory = directory
-        self._realm = realm.encode("utf-8")
         self._tag_key = blake2b(b"portico to tag", key=secret[:64], digest_size=32).digest()
         self._outputs: list[Output] = []
         self._deadlines = DeadlineHeap()
         self._own = OwnAddress(domains, advertised)
         self._tokens = DialogTokens(secret)
-        self._verifier = Verifier(realm=self._realm, secret=secret, entropy=entropy, algorithms=algorithms, started=started)
+        self._authentication = Authentication(
+            directory,
+            self._own,
+            realm=realm.encode("utf-8"),
+            secret=secret,
+            entropy=entropy,
+            algorithms=algorithms,
+            started=started,
+        )
         self._location = Location(self._deadlines, self._bindings_changed)
         self._calls = CallLog(
             self._deadlines,
@@ -101,7 +110,7 @@ class SipCore:
             deadlines=self._deadlines,
             timers=timers,
             limits=self._limits,
-            realm=self._realm,
+            authentication=self._authentication,
         )
         self._layer = TransactionLayer(
             self._proxy,
@@ -152,7 +161,7 @@ class SipCore:
             return
         stamp_received(request, flow)
         method = request.method
-        token = self._take_own_routes(request)
+        token = take_own_routes(request, self._own, self._tokens)
         hop = self._tokens.read(token, request.call_id, request.from_tag, request.to_tag) if token else None
         if method == b"ACK":
             self._ack(key, request, hop, flow, now)
@@ -178,7 +187,7 @@ class SipCore:
         if self._own.user_here(request.target) is None:
             self._refuse(key, request, flow, 404, "register elsewhere")
             return
-        account = self._authenticated(key, request, flow, now, b"authorization", 401, asked)
+        account = self._authenticated(key, request, flow, now, 401, asked)
         if account is None:
             return
         transaction = self._open(key, request, flow, now)
@@ -202,7 +211,7 @@ class SipCore:
 
     def _call(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
         """A request outside a dialog for somebody here: who is it, is it really him, then where to."""
-        account = self._authenticated(key, request, flow, now, b"proxy-authorization", 407, asked)
+        account = self._authenticated(key, request, flow, now, 407, asked)
         if account is None:
             return
         transaction = self._open(key, request, flow, now)
@@ -266,98 +275,35 @@ class SipCore:
             return 483, "max-forwards", ()
         if b"proxy-require" in request.names:
             return 420, "proxy-require", ((b"unsupported", b", ".join(request.all(b"proxy-require"))),)
-        if self._proxy.is_looping(request):
+        if is_looping(request, self._own):
             return 482, "loop", ()
         return None
-
-    def _take_own_routes(self, request: Request) -> bytes:
-        """16.4: take out the Routes that are ours and return the token in them, or b"".
-
-        A Route that is left leads elsewhere, which only a proven dialog may ask for."""
-        token = self._strict_route(request)
-        if b"route" not in request.names:
-            return token
-        routes = request.all(b"route")
-        ours = 0
-        for route in routes:
-            user = self._own.route_user(_uri_of(route))
-            if user is None:
-                break
-            token = user or token
-            ours += 1
-        if ours == 1:
-            request.remove_first_value(b"route")
-        elif ours:
-            request.remove(b"route")
-            if ours < len(routes):
-                request.prepend(b"route", b", ".join(routes[ours:]))
-        return token
-
-    def _strict_route(self, request: Request) -> bytes:
-        """16.4: "If the Request-URI contains a value the proxy previously placed into a Record-Route": undo the strict router."""
-        if b"route" not in request.names or b"." not in request.uri:
-            return b""
-        user = self._own.route_user(request.uri)
-        if not user or not self._tokens.read(user, request.call_id, request.from_tag, request.to_tag):
-            return b""
-        routes = request.all(b"route")
-        request.uri = _uri_of(routes.pop())
-        request.remove(b"route")
-        for route in reversed(routes):
-            request.prepend(b"route", route)
-        return user
 
     def _names(self, uri: bytes, username: str) -> bool:
         """Whether a From or To URI names this user (trap 22)."""
         return self._own.named_user(uri) == username.encode("utf-8", "surrogateescape")
 
     def _authenticated(
-        self, key: bytes, request: Request, flow: Flow, now: float, header: bytes, status: int, asked: Question | None
+        self, key: bytes, request: Request, flow: Flow, now: float, status: int, asked: Question | None
     ) -> AccountFacts | None:
         """The account whose password this request proves. None: it was challenged, refused or parked.
 
-        A challenge makes no transaction (8.2.7), and is the same for a wrong password, an unknown user and a disabled one.
+        A challenge makes no transaction (8.2.7), so that whoever has no password costs us no memory.
         """
-        credentials = find_credentials(request, header, self._realm)
-        if credentials is None:
-            self._challenge(key, request, flow, now, status, stale=False)
-            return None
-        username = credentials.username.decode("utf-8", "surrogateescape")
-        found = self._directory.account(username) if 0 < len(username) <= MAX_USER else None
-        if found is UNKNOWN:
-            question = AccountQuestion(username)
-            if question == asked:
+        found = self._authentication.check(request, status, now)
+        if isinstance(found, AccountFacts):
+            return found
+        if isinstance(found, AccountQuestion):
+            if found == asked:
                 self._refuse(key, request, flow, 503, "facts unavailable", self._retry_after())
             else:
-                self._park(question, Parked(request, flow, None, None), now)
+                self._park(found, Parked(request, flow, None, None), now)
             return None
-        account = found if isinstance(found, AccountFacts) and found.enabled else None
-        verdict = self._verifier.verify(
-            credentials,
-            method=request.method,
-            uri=self._signed_uri(request, credentials),
-            password=account.password if account is not None else None,
-            now=now,
-        )
-        if verdict is Verdict.ACCEPTED:
-            return account
-        self._outputs.append(Refused("credentials " + verdict.name.lower(), status, flow))
-        self._challenge(key, request, flow, now, status, stale=verdict.stale)
+        if found is not None:
+            self._outputs.append(Refused("credentials " + found.name.lower(), status, flow))
+        challenge = self._authentication.challenge(request, status, now, stale=found is not None and found.stale)
+        self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=challenge))
         return None
-
-    def _signed_uri(self, request: Request, credentials: Credentials) -> bytes:
-        """The uri that the digest must be about: the Request-URI (RFC 7616 3.4.6), but for a fault of SIPp's (quirks.py)."""
-        if credentials.uri != request.uri and is_sipp(request) and self._own.route_user(credentials.uri) == b"":
-            return credentials.uri
-        return request.uri
-
-    def _challenge(self, key: bytes, request: Request, flow: Flow, now: float, status: int, *, stale: bool) -> None:
-        name = b"www-authenticate" if status == 401 else b"proxy-authenticate"
-        challenges = self._verifier.challenge(now, stale=stale)
-        if is_sipp(request):
-            challenges.reverse()
-        extra = [(name, value) for value in challenges]
-        self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=extra))
 
     # Facts that were not in memory
 
@@ -493,9 +439,3 @@ class SipCore:
 
     def _bindings_changed(self, aor: str, bindings: tuple[LiveBinding, ...], now: float) -> None:
         self._outputs.append(BindingsChanged(aor, bindings))
-
-
-def _uri_of(route: bytes) -> bytes:
-    """The URI of one Route value, without raising: a broken one is nobody's."""
-    start, end = route.find(b"<"), route.find(b">")
-    return route[start + 1 : end] if 0 <= start < end else route.partition(b";")[0]

@@ -16,6 +16,8 @@ from sip.grammar import ALPHANUM
 
 _MAC_BYTES = 12
 _LONGEST = 600
+SHORTEST_TOKEN = 40
+"""Octets that no token is shorter than: two flow names in base64 alone are longer."""
 _ALPHABET = ALPHANUM + b"-_"
 
 

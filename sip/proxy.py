@@ -5,19 +5,16 @@ context decides. Requests go over flows of live bindings, or over the flow that 
 some header claims.
 """
 
-from zlib import crc32
-
+from sip.authentication import Authentication
 from sip.call_policy import Destination
 from sip.call_record import CallLog
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
-from sip.digest import parse_credentials
-from sip.errors import MalformedMessage
 from sip.flow import Flow, parse_flow
 from sip.grammar import decimal
-from sip.header_values import parse_via
 from sip.limits import SipLimits
 from sip.location import Location
+from sip.loop_detection import looping_branch
 from sip.message import Request, Response
 from sip.outbound import DialogTokens, Hop
 from sip.own_address import OwnAddress
@@ -31,7 +28,6 @@ from sip.transaction_layer import TransactionLayer
 DIALOG_MAKERS = frozenset((b"INVITE", b"SUBSCRIBE", b"REFER"))
 """Requests outside a dialog that may create one: they get our Record-Route."""
 MAX_FORWARDS = 70
-_LOOP_MARK = b"."
 
 
 class Proxy(BranchOwner):
@@ -47,7 +43,7 @@ class Proxy(BranchOwner):
         deadlines: DeadlineHeap,
         timers: Timers,
         limits: SipLimits,
-        realm: bytes,
+        authentication: Authentication,
     ) -> None:
         self.layer: TransactionLayer
         """Set by the core: layer and user know each other."""
@@ -58,7 +54,7 @@ class Proxy(BranchOwner):
         self._deadlines = deadlines
         self._timers = timers
         self._limits = limits
-        self._realm = realm
+        self._authentication = authentication
 
     # Requests
 
@@ -102,21 +98,10 @@ class Proxy(BranchOwner):
         flow = self._dialog_flow(request, hop, now)
         if flow is None:
             return False
-        self.layer.transmit(flow, self._outgoing(request, request.uri, flow, self._branch_id(request)).to_bytes())
+        self.layer.transmit(
+            flow, self._outgoing(request, request.uri, flow, looping_branch(self.layer.new_branch(), request)).to_bytes()
+        )
         return True
-
-    def is_looping(self, request: Request) -> bool:
-        """Whether the request was here before, unchanged in what routes it (16.3 step 4, RFC 5393 4.2.1)."""
-        if request.count(b"via") == 1 and not self._own.is_sent_by(request.top_via.host, request.top_via.port):
-            return False
-        mark = b""
-        for value in request.all(b"via"):
-            via = parse_via(value)
-            if self._own.is_sent_by(via.host, via.port):
-                mark = mark or loop_hash(request)
-                if via.branch.rpartition(_LOOP_MARK)[2] == mark:
-                    return True
-        return False
 
     def cancelled(self, server: ServerTransaction, now: float) -> None:
         """The caller's CANCEL (16.10): cancel what is open, ring nothing more."""
@@ -211,7 +196,7 @@ class Proxy(BranchOwner):
     def _try(self, context: ResponseContext, target: Target, breadth: int, now: float) -> None:
         """Open one branch (16.6). `breadth` is its share of Max-Breadth, 0 inside a dialog."""
         request = context.request
-        branch_id = self._branch_id(request)
+        branch_id = looping_branch(self.layer.new_branch(), request)
         out = self._outgoing(request, target.uri, target.flow, branch_id)
         for hop in reversed(target.path):
             out.prepend(b"route", hop)
@@ -233,10 +218,6 @@ class Proxy(BranchOwner):
         if context.is_invite:
             self._start_timer_c(branch, now)
 
-    def _branch_id(self, request: Request) -> bytes:
-        """A fresh branch that ends in what routes the request, so that its return can be told from a spiral (16.6 step 8)."""
-        return self.layer.new_branch() + _LOOP_MARK + loop_hash(request)
-
     def _outgoing(self, request: Request, uri: bytes, flow: Flow, branch: bytes) -> Request:
         """The copy that is sent on: Request-URI, Max-Forwards, our Via; credentials for our realm stay here (22.3)."""
         out = request.copy()
@@ -244,7 +225,7 @@ class Proxy(BranchOwner):
         hops = request.max_forwards
         out.replace(b"max-forwards", b"%d" % (MAX_FORWARDS if hops is None else hops - 1))
         if b"proxy-authorization" in out.names or b"authorization" in out.names:
-            strip_credentials(out, self._realm)
+            self._authentication.strip(out)
         out.prepend(b"via", self._own.via(flow, branch))
         return out
 
@@ -382,42 +363,3 @@ class Proxy(BranchOwner):
         out = response.copy()
         out.remove_first_value(b"via")
         self.layer.respond(context.server, out, now)
-
-
-def loop_hash(request: Request) -> bytes:
-    """What decides where a request goes, hashed (16.6 step 8, RFC 5393 4.2.1): equal again means it went in a circle."""
-    parts = [request.uri, request.from_tag, request.to_tag, request.call_id, b"%d" % request.cseq[0]]
-    names = request.names
-    if b"route" in names:
-        parts += request.all(b"route")
-    if b"proxy-require" in names:
-        parts += request.all(b"proxy-require")
-    return b"%08x" % crc32(b"\0".join(parts))
-
-
-def strip_credentials(request: Request, realm: bytes) -> None:
-    """Take out the credentials that were for us: the next hop could use or attack them (S08). Other realms' pass (22.3)."""
-    names, lines = request.names, request.lines
-    for name in (b"proxy-authorization", b"authorization"):
-        while name in names:
-            at = names.index(name)
-            if not _is_for(request.value_at(at), lines[at], realm):
-                break
-            del names[at]
-            del lines[at]
-        if request.count(name) > 1:
-            kept = [value for value in request.all(name) if not _is_for(value, value, realm)]
-            request.remove(name)
-            for value in kept:
-                request.append(name, value)
-
-
-def _is_for(value: bytes, line: bytes, realm: bytes) -> bool:
-    """Whether credentials are for this realm; what cannot be read counts as ours and is not passed on."""
-    if b'realm="' + realm + b'"' in line:
-        return True
-    try:
-        credentials = parse_credentials(value)
-    except MalformedMessage:
-        return True
-    return credentials is not None and credentials.realm == realm

@@ -1,0 +1,97 @@
+"""Who a request is from (RFC 3261 22): credentials checked against the directory, challenges made, and credentials kept from
+others."""
+
+from collections.abc import Callable, Sequence
+
+from sip.digest import Credentials, Verdict, Verifier, find_credentials, parse_credentials
+from sip.directory import UNKNOWN, AccountFacts, AccountQuestion, Directory
+from sip.errors import MalformedMessage
+from sip.message import Request
+from sip.own_address import MAX_USER, OwnAddress
+from sip.quirks import is_sipp
+
+_CREDENTIALS = {401: b"authorization", 407: b"proxy-authorization"}
+_CHALLENGES = {401: b"www-authenticate", 407: b"proxy-authenticate"}
+
+
+class Authentication:
+    """Checks and challenges for one realm. Statuses are 401 (as the registrar) and 407 (as a proxy)."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        own: OwnAddress,
+        *,
+        realm: bytes,
+        secret: bytes,
+        entropy: Callable[[int], bytes],
+        algorithms: Sequence[bytes],
+        started: float,
+    ) -> None:
+        self._directory = directory
+        self._own = own
+        self._realm = realm
+        self._verifier = Verifier(realm=realm, secret=secret, entropy=entropy, algorithms=algorithms, started=started)
+
+    def check(self, request: Request, status: int, now: float) -> AccountFacts | AccountQuestion | Verdict | None:
+        """The account that the request proves to be from; a question that must be answered first; a Verdict why its
+        credentials are no good; None if it has none.
+
+        A wrong password, an unknown user and a disabled one come out alike, after the same work. Raises MalformedMessage.
+        """
+        credentials = find_credentials(request, _CREDENTIALS[status], self._realm)
+        if credentials is None:
+            return None
+        username = credentials.username.decode("utf-8", "surrogateescape")
+        found = self._directory.account(username) if 0 < len(username) <= MAX_USER else None
+        if found is UNKNOWN:
+            return AccountQuestion(username)
+        account = found if isinstance(found, AccountFacts) and found.enabled else None
+        verdict = self._verifier.verify(
+            credentials,
+            method=request.method,
+            uri=self._signed_uri(request, credentials),
+            password=account.password if account is not None else None,
+            now=now,
+        )
+        return account if account is not None and verdict is Verdict.ACCEPTED else verdict
+
+    def challenge(self, request: Request, status: int, now: float, *, stale: bool) -> list[tuple[bytes, bytes]]:
+        """The challenge headers of a 401 or 407, strongest algorithm first (RFC 8760), but for a fault of SIPp's (quirks.py)."""
+        values = self._verifier.challenge(now, stale=stale)
+        if is_sipp(request):
+            values.reverse()
+        name = _CHALLENGES[status]
+        return [(name, value) for value in values]
+
+    def strip(self, request: Request) -> None:
+        """Take out the credentials that were for us: the next hop could use or attack them (S08). Other realms' pass (22.3)."""
+        names, lines = request.names, request.lines
+        for name in _CREDENTIALS.values():
+            while name in names:
+                at = names.index(name)
+                if not self._is_ours(request.value_at(at)):
+                    break
+                del names[at]
+                del lines[at]
+            if request.count(name) > 1:
+                kept = [value for value in request.all(name) if not self._is_ours(value)]
+                request.remove(name)
+                for value in kept:
+                    request.append(name, value)
+
+    def _is_ours(self, value: bytes) -> bool:
+        """Whether credentials are for our realm; what cannot be read counts as ours and is not passed on."""
+        if b'realm="' + self._realm + b'"' in value:
+            return True
+        try:
+            credentials = parse_credentials(value)
+        except MalformedMessage:
+            return True
+        return credentials is not None and credentials.realm == self._realm
+
+    def _signed_uri(self, request: Request, credentials: Credentials) -> bytes:
+        """The uri that the digest must be about: the Request-URI (RFC 7616 3.4.6), but for another fault of SIPp's."""
+        if credentials.uri != request.uri and is_sipp(request) and self._own.route_user(credentials.uri) == b"":
+            return credentials.uri
+        return request.uri
