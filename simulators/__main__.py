@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     fleet = commands.add_parser("fleet", help="many devices in sites of 50 that boot, register, refresh and call")
     _ready(fleet)
     fleet.add_argument("--devices", type=int, default=100, metavar="N", help="how many (default 100)")
-    fleet.add_argument("--boot-seconds", type=float, default=60.0, metavar="S", help="spread of their boot (default 60)")
+    fleet.add_argument(
+        "--boot-seconds", type=float, metavar="S", help="spread of their boot (default 20 devices a second, 60 at most)"
+    )
     fleet.add_argument("--calls-per-minute", type=float, default=0.0, metavar="C", help="calls begun a minute, all in all")
     fleet.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long to call once booted (default 1)")
     fleet.set_defaults(command=_fleet)
@@ -64,7 +66,8 @@ def _demo(options: argparse.Namespace) -> Awaitable[int]:
 def _fleet(options: argparse.Namespace) -> Awaitable[int]:
     from simulators.fleet import FleetPlan, run_fleet
 
-    plan = FleetPlan(options.devices, options.boot_seconds, options.calls_per_minute, options.minutes)
+    spread = min(60.0, options.devices / 20) if options.boot_seconds is None else options.boot_seconds
+    plan = FleetPlan(options.devices, spread, options.calls_per_minute, options.minutes)
     return run_fleet(options.ready_file, plan)
 
 
