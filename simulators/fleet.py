@@ -62,6 +62,8 @@ class Tally:
     boot_times: list[float] = field(default_factory=list)
     setup_times: list[float] = field(default_factory=list)
     calls_ok: int = 0
+    calls_skipped: int = 0
+    """Calls not begun because every door was in one: the fleet is too small for the rate."""
     call_failures: dict[str, int] = field(default_factory=dict)
     refreshes: int = 0
     lost_registrations: int = 0
@@ -200,7 +202,7 @@ class Fleet:
     async def _one_call(self) -> None:
         pair = self._free_pair()
         if pair is None:
-            self.tally.call_failed("nobody free")
+            self.tally.calls_skipped += 1
             return
         door, number = pair
         assert door.sip is not None
@@ -246,6 +248,7 @@ class Fleet:
             "refreshes": tally.refreshes,
             "registration_failures": tally.lost_registrations,
             "calls_ok": tally.calls_ok,
+            "calls_skipped": tally.calls_skipped,
             "calls_failed": sum(tally.call_failures.values()),
             "call_failures": tally.call_failures,
             "call_ms": {"p50": percentile(tally.setup_times, 0.5), "p99": percentile(tally.setup_times, 0.99)},
