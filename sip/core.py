@@ -196,8 +196,7 @@ class SipCore:
         if not self._names(request.to_addr.uri, account.username):
             self._answer(transaction, 403, "register for another", now)
             return
-        unsupported = [one for one in request.all(b"require") if one.lower() not in EXTENSIONS]
-        if unsupported:
+        if b"require" in request.names and (unsupported := _unsupported(request)):
             self._answer(transaction, 420, "require", now, ((b"unsupported", b", ".join(unsupported)),))
             return
         present = self._location.bindings(account.username, now)
@@ -439,3 +438,8 @@ class SipCore:
 
     def _bindings_changed(self, aor: str, bindings: tuple[LiveBinding, ...], now: float) -> None:
         self._outputs.append(BindingsChanged(aor, bindings))
+
+
+def _unsupported(request: Request) -> list[bytes]:
+    """The option tags a REGISTER requires that we do not know (10.3 step 2)."""
+    return [one for one in request.all(b"require") if one.lower() not in EXTENSIONS]

@@ -34,11 +34,11 @@ def loop_hash(request: Request) -> bytes:
 
 def is_looping(request: Request, own: OwnAddress) -> bool:
     """Whether the request was here before, unchanged in what routes it. Raises MalformedMessage for a broken Via."""
-    vias = request.all(b"via")
-    if len(vias) == 1 and not own.is_sent_by(request.top_via.host, request.top_via.port):
-        return False
+    top, names = request.top_via, request.names
+    if names.count(b"via") == 1 and b"," not in request.lines[names.index(b"via")] and not own.is_sent_by(top.host, top.port):
+        return False  # nearly always: straight from a phone
     mark = b""
-    for value in vias:
+    for value in request.all(b"via"):
         via = parse_via(value)
         if own.is_sent_by(via.host, via.port):
             mark = mark or loop_hash(request)

@@ -367,6 +367,18 @@ def test_trap_13_a_request_that_comes_back_unchanged_is_a_loop() -> None:
     stage.book.receive(looped.to_bytes(), callee.flow).sees("D 407 INVITE")
 
 
+def test_trap_13_a_loop_is_seen_in_one_via_line_too() -> None:
+    stage, caller, (callee,) = site("D")
+    calling(stage, caller, "101", callee)
+    arrived = stage.sent(callee, b"INVITE")
+    looped = arrived.copy()
+    looped.uri = b"sip:101@gw.test"
+    looped.remove(b"record-route")
+    vias = looped.all(b"via")
+    looped.replace(b"via", b", ".join([b"SIP/2.0/UDP 198.51.100.11:5060;branch=z9hG4bKloop;rport", *vias]))
+    stage.book.receive(looped.to_bytes(), callee.flow).sees("D 482 INVITE")
+
+
 def test_trap_14_max_forwards() -> None:
     stage, caller, (callee,) = site("D")
     stage.book.receive(caller.request(b"INVITE", b"sip:101@gw.test", max_forwards=0), caller.flow).sees("A 483 INVITE")
