@@ -11,6 +11,7 @@ from gateway.errors import StartError
 from gateway.version import VERSION
 
 DEFAULT_STATE = Path("portico-state")
+DEMO_STATE = Path("portico-demo")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     demo = commands.add_parser("demo", help="start a gateway with a demo site and let simulated devices make a call")
-    _common(demo)
+    _common(demo, DEMO_STATE)
     demo.add_argument("--once", action="store_true", help="end after the call instead of staying up")
     demo.set_defaults(command=_demo)
 
@@ -85,11 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common(command: argparse.ArgumentParser) -> None:
+def _common(command: argparse.ArgumentParser, state: Path = DEFAULT_STATE) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration; without it the defaults hold")
-    command.add_argument(
-        "--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help=f"state folder (default: ./{DEFAULT_STATE})"
-    )
+    command.add_argument("--state", type=Path, default=state, metavar="DIR", help=f"state folder (default: ./{state})")
 
 
 def _run(options: argparse.Namespace) -> int:

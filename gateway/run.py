@@ -77,6 +77,7 @@ async def _live(
             _tell(node.welcome.lines())
             await stop.wait()
             return 0
+        _tell(node.welcome.places())
         return await companion(folder.path / "ready.json", stop)
     except OSError as error:
         raise StartError(str(error)) from error

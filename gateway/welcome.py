@@ -35,16 +35,21 @@ class Welcome:
     first_token: str | None
 
     def lines(self) -> list[str]:
-        """What to print."""
+        """Where everything is, the first token, and what to do next."""
+        said = self.places()
+        if self.first_token is not None:
+            said += ["", f"Admin token, shown this once (it is also in {self.token_file}): {self.first_token}"]
+        if "admin" in self.bound:
+            said += self._next_steps(f"http://{address(self.bound['admin'])}/api/v1")
+        return said
+
+    def places(self) -> list[str]:
+        """Where everything is."""
         said = [f"Portico {VERSION} is up. State folder: {self.state}"]
         said += [f"  {_LISTENERS[name]:<24}{address(where)}" for name, where in self.bound.items() if name in _LISTENERS]
         said.append(f"  {'devices dial':<24}{self.public_host}   (public.host in portico.toml)")
         if self.ca_file is not None:
             said.append(f"  {'local CA':<24}{self.ca_file}")
-        if self.first_token is not None:
-            said += ["", f"Admin token, shown this once (it is also in {self.token_file}): {self.first_token}"]
-        if "admin" in self.bound:
-            said += self._next_steps(f"http://{address(self.bound['admin'])}/api/v1")
         return said
 
     def _next_steps(self, api: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Starting, stopping and being killed, as an operator meets it: `python -m gateway` as its own process."""
 
+import json
 import os
 import re
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from gateway.tls import local_certificates
-from tests.system.fleet import add_devices, add_site
-from tests.system.peers import ROOT, RunningGateway, loopback_config, wait_until
+from tests.system.fleet import add_devices, add_site, each_calls_the_next
+from tests.system.peers import ROOT, RunningGateway, free_udp_port, loopback_config, needs, wait_until
+from tests.system.sipp_load import register
 
 pytestmark = pytest.mark.system
 
@@ -244,3 +246,44 @@ def test_a_token_from_the_command_line(tmp_path: Path) -> None:
     absent = portico("token", "--state", str(tmp_path / "none"))
     assert absent.returncode == 1
     assert "portico run" in absent.stderr
+
+
+@needs("curl")
+def test_the_next_steps_it_prints_work_as_printed(tmp_path: Path) -> None:
+    with RunningGateway(tmp_path) as gateway:
+        said = gateway.output_file.read_text()
+        assert f"shown this once (it is also in {gateway.state / 'admin-token'})" in said
+        token, *calls = [line.strip() for line in said.splitlines() if line.startswith(("  T=", "  curl "))]
+        site = ""
+        for call in calls:
+            command = f"{token}\n{call.replace('curl', 'curl -sS --fail-with-body', 1).replace('<site id>', site)}"
+            done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            site = site or json.loads(done.stdout)["id"]
+        assert gateway.ask("GET", "/devices/0C1105AABBCC")["site"] == site
+
+
+@needs("sipp")
+def test_a_removed_device_is_gone_at_once_for_sip_and_autop(tmp_path: Path) -> None:
+    """Removing a device ends its bindings now, not when they would expire."""
+    with RunningGateway(tmp_path) as gateway:
+        site = add_site(gateway, "North")
+        (device,) = add_devices(gateway, site, 1)
+        assert register(gateway.address("sip_udp"), tmp_path, each_calls_the_next([device]), free_udp_port())
+        wait_until("registration", lambda: gateway.ask("GET", f"/devices/{device.mac}/status")["registered"], 10.0)
+        version = gateway.admin("GET", f"/devices/{device.mac}").headers["etag"]
+        host, port = gateway.address("admin")
+        secret = (gateway.state / "admin-token").read_text().strip()
+        gone = urllib.request.Request(f"http://{host}:{port}/api/v1/devices/{device.mac}", method="DELETE")
+        gone.add_header("Authorization", f"Bearer {secret}")
+        gone.add_header("If-Match", version)
+        with urllib.request.urlopen(gone, timeout=10) as answer:
+            assert answer.status == 204
+        wait_until("end of its binding", lambda: metric(gateway, "portico_sip_bindings") == 0, 5.0)
+
+
+def metric(gateway: RunningGateway, name: str) -> float:
+    host, port = gateway.address("metrics")
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as page:
+        rows = [line for line in page.read().decode().splitlines() if line.startswith(f"{name} ")]
+    return float(rows[0].rpartition(" ")[2])
