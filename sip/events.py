@@ -74,6 +74,12 @@ class Refused(NamedTuple):
     flow: Flow
 
 
+class Authenticated(NamedTuple):
+    """A request on this stream has proven an account's password: its connection is no stranger's any more."""
+
+    flow: Flow
+
+
 class Malformed(NamedTuple):
     """Bytes that are no SIP message. `reason` names the header at fault (a fixed set, never text from the wire)."""
 
@@ -81,4 +87,4 @@ class Malformed(NamedTuple):
     flow: Flow
 
 
-Output = Send | Fetch | BindingsChanged | CallStarted | CallEnded | Refused | Malformed
+Output = Send | Fetch | BindingsChanged | CallStarted | CallEnded | Refused | Authenticated | Malformed
