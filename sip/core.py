@@ -14,10 +14,10 @@ from sip.binding import LiveBinding
 from sip.call_policy import Destination, destination
 from sip.call_record import CallLog
 from sip.deadlines import DeadlineHeap
-from sip.digest import MD5, SHA_256
+from sip.digest import ALGORITHMS
 from sip.directory import AccountFacts, AccountQuestion, Directory, Question
 from sip.errors import MalformedMessage
-from sip.events import BindingsChanged, Fetch, Malformed, Output, Refused, Send
+from sip.events import Authenticated, BindingsChanged, Fetch, Malformed, Output, Refused, Send
 from sip.flow import Flow
 from sip.limits import SipLimits
 from sip.location import Location
@@ -32,6 +32,7 @@ from sip.registrar import register
 from sip.responses import make_response
 from sip.route_preprocessing import take_own_routes
 from sip.server_transaction import ServerTransaction
+from sip.source_limits import SourceLimits
 from sip.stun import binding_response, is_stun
 from sip.timers import Timers
 from sip.transaction_layer import TransactionLayer
@@ -74,7 +75,7 @@ class SipCore:
         advertised: Mapping[str, tuple[str, int]],
         limits: SipLimits | None = None,
         timers: Timers | None = None,
-        algorithms: Sequence[bytes] = (SHA_256, MD5),
+        algorithms: Sequence[bytes] = ALGORITHMS,
         started: float = 0.0,
     ) -> None:
         self._limits = limits or SipLimits()
@@ -85,16 +86,20 @@ class SipCore:
         self._deadlines = DeadlineHeap()
         self._own = OwnAddress(domains, advertised)
         self._tokens = DialogTokens(secret)
+        self._location = Location(self._deadlines, self._bindings_changed)
+        self._sources = SourceLimits(self._limits.sources)
         self._authentication = Authentication(
             directory,
             self._own,
+            self._location,
+            self._sources,
             realm=realm.encode("utf-8"),
             secret=secret,
             entropy=entropy,
             algorithms=algorithms,
             started=started,
+            guesses=self._limits.guesses,
         )
-        self._location = Location(self._deadlines, self._bindings_changed)
         self._calls = CallLog(
             self._deadlines,
             self._outputs.append,
@@ -289,8 +294,10 @@ class SipCore:
 
         A challenge makes no transaction (8.2.7), so that whoever has no password costs us no memory.
         """
-        found = self._authentication.check(request, status, now)
+        found = self._authentication.check(request, flow, status, now)
         if isinstance(found, AccountFacts):
+            if flow.reliable:
+                self._outputs.append(Authenticated(flow))
             return found
         if isinstance(found, AccountQuestion):
             if found == asked:
@@ -300,6 +307,9 @@ class SipCore:
             return None
         if found is not None:
             self._outputs.append(Refused("credentials " + found.name.lower(), status, flow))
+        if not self._sources.spend(flow.source, now):
+            self._limited(key, request, flow)
+            return None
         challenge = self._authentication.challenge(request, status, now, stale=found is not None and found.stale)
         self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=challenge))
         return None
@@ -366,6 +376,13 @@ class SipCore:
         self._outputs.append(Refused(why, status, flow))
         self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=extra))
 
+    def _limited(self, key: bytes, request: Request, flow: Flow) -> None:
+        """No answer to a source without credit where it will ask again by itself; on a stream nobody repeats."""
+        if flow.reliable:
+            self._refuse(key, request, flow, 503, "source limited", self._retry_after())
+        else:
+            self._outputs.append(Refused("source limited", 0, flow))
+
     def _retry_after(self) -> _Headers:
         """Spread, so that a crowd does not come back at once."""
         base = self._limits.retry_after
@@ -393,6 +410,10 @@ class SipCore:
 
     # The rest of the contract
 
+    def unframed(self, error: MalformedMessage, flow: Flow) -> None:
+        """A stream can no longer be cut into messages (`StreamFramer.fault`): answer where possible; then it must close."""
+        self._malformed(error, error.partial, flow)
+
     def flow_closed(self, flow: Flow, now: float) -> None:
         """A stream connection is gone: its bindings and transactions are too."""
         self._location.flow_closed(flow, now)
@@ -401,6 +422,8 @@ class SipCore:
     def load_bindings(self, aor: str, bindings: Iterable[Binding], now: float) -> None:
         """Take over bindings from before a restart. `Binding.expires` holds seconds to live."""
         self._location.load(aor, bindings, now)
+        for one in self._location.bindings(aor, now):
+            self._sources.authenticated(one.flow.source, now)
 
     def bindings(self, aor: str, now: float) -> tuple[Binding, ...]:
         """The live bindings of an AOR (user name); `expires` in seconds to live."""

@@ -34,6 +34,9 @@ CLOCK_TOLERANCE: Final = 1.0
 _HASHES: Final[dict[bytes, str]] = {SHA_512_256: "sha512_256", SHA_256: "sha256", MD5: "md5"}
 """Strongest first: the order of preference of a client (RFC 8760 2.4)."""
 
+ALGORITHMS: Final = tuple(_HASHES)
+"""What is offered, strongest first."""
+
 _NAMES: Final[dict[bytes, bytes]] = {
     name: name for name in b"username realm nonce uri response algorithm qop nc cnonce opaque stale domain".split(b" ")
 }
@@ -177,7 +180,11 @@ class Verdict(IntEnum):
     EXPIRED = 2
     """Right, over a nonce of ours that is too old: challenge again with stale=true."""
     REPLAYED = 3
-    """Right, but this nonce count was used before: challenge again with stale=true, for honest devices miscount too."""
+    """Right, but this nonce count was used before: challenge again with stale=true. A right digest over a used-up count is a
+    nonce that can no longer be used, and door stations do reuse counts honestly (sip-core.md section 6): told stale they go on by
+    themselves, told otherwise they ask for a password. A replayer learns nothing from it, and it counts as no guess."""
+    LIMITED = 4
+    """Not looked at: too many wrong passwords from there for this user (guessing.py). The answer is the plain challenge."""
 
     @property
     def stale(self) -> bool:
@@ -201,7 +208,7 @@ class Verifier:
         realm: bytes,
         secret: bytes,
         entropy: Callable[[int], bytes],
-        algorithms: Sequence[bytes] = (SHA_256, MD5),
+        algorithms: Sequence[bytes] = ALGORITHMS,
         lifetime: float = 300.0,
         started: float = 0.0,
         max_nonces: int = 65536,

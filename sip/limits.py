@@ -22,3 +22,7 @@ class SipLimits:
     """Max-Breadth where the request names none (RFC 5393 5.3)."""
     retry_after: int = 30
     """503 carries a Retry-After between this and twice this, drawn per answer (RFC 3261 20.33)."""
+    sources: int = 65_536
+    """Sources whose unauthenticated requests are counted, and as many again that have authenticated."""
+    guesses: int = 65_536
+    """(source, user) pairs whose wrong passwords are counted."""
