@@ -96,7 +96,7 @@ class Node:
         logbook = Logbook(store, read_model, wall=self._wall, serial=lambda: secrets.randbits(32))
         logbook.start()
         self._stack.push_async_callback(logbook.stop)
-        bindings = BindingsWriter(store, config.node)
+        bindings = BindingsWriter(store, config.node, wall=self._wall, clock=monotonic)
         bindings.start()
         self._stack.push_async_callback(bindings.stop)
 

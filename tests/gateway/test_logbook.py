@@ -40,11 +40,13 @@ class FailingStore(MemoryStore):
     def __init__(self, failures: int) -> None:
         super().__init__()
         self.failures = failures
+        self.batches = 0
 
     async def batch(self, writes: Sequence[Write], *, durable: bool = True) -> tuple[int, ...]:
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("down")
+        self.batches += 1
         return await super().batch(writes, durable=durable)
 
 
@@ -75,6 +77,22 @@ async def test_records_wait_for_a_store_that_is_down(monkeypatch: pytest.MonkeyP
     await log.stop()
     assert len((await store.list(CallRecord, "all", "")).items) == 1
     assert len((await store.list(AuditEntry, "all", "")).items) == 1
+
+
+async def test_calls_that_end_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.logbook.GATHER_SECONDS", 0.05)
+    store = FailingStore(failures=0)
+    log = book(store)
+    log.start()
+    log.call_ended(CallEnded(CALL), 1000.0)
+    written = store.watch(0)
+    await asyncio.wait_for(anext(written), 5)
+    for _ in range(10):
+        log.call_ended(CallEnded(CALL), 1000.0)
+    for _ in range(10):
+        await asyncio.wait_for(anext(written), 5)
+    assert store.batches == 2
+    await log.stop()
 
 
 async def test_a_repeated_report_is_one_entry() -> None:

@@ -7,6 +7,7 @@ import pytest
 from gateway.write_behind import BindingsWriter, load_bindings
 from registry.location import AorBindings, Binding
 from registry.memory import MemoryStore
+from registry.store import Watching
 from tests.gateway.test_logbook import FailingStore
 
 
@@ -14,9 +15,32 @@ def binding(port: int, expires: float = 2000.0) -> Binding:
     return Binding(f"sip:a@10.0.0.1:{port}", f"udp:0:127.0.0.1:{port}", "c", 1, expires)
 
 
+class Times:
+    """A wall clock and a monotonic one that go together."""
+
+    now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1000.0 + self.now
+
+
+def a_writer(store: MemoryStore, times: Times | None = None) -> BindingsWriter:
+    times = times or Times()
+    return BindingsWriter(store, "n1", wall=times.wall, clock=times.clock)
+
+
+async def written(store: MemoryStore, aor: str = "1") -> list[float]:
+    """The expiry times in the store."""
+    stored = await store.get(AorBindings, aor)
+    return [one.expires for one in stored.record.bindings] if stored else []
+
+
 async def test_the_newest_bindings_of_an_aor_are_written_and_loaded() -> None:
     store = MemoryStore()
-    writer = BindingsWriter(store, "n1")
+    writer = a_writer(store)
     writer.changed("1", (binding(1),))
     writer.changed("1", (binding(2),))
     writer.changed("2", (binding(3, expires=10.0),))
@@ -35,9 +59,92 @@ async def test_a_store_that_is_down_is_tried_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("gateway.write_behind.FLUSH_SECONDS", 0.01)
     monkeypatch.setattr("gateway.write_behind.RETRY_SECONDS", 0.01)
     store = FailingStore(failures=2)
-    writer = BindingsWriter(store, "n1")
+    writer = a_writer(store)
     writer.start()
     writer.changed("1", (binding(1),))
     await asyncio.wait_for(anext(store.watch(0)), 5)
     assert await store.get(AorBindings, "1") is not None
     await writer.stop()
+
+
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.write_behind.FLUSH_SECONDS", 0.0)
+
+
+async def first_written(store: MemoryStore, times: Times, monkeypatch: pytest.MonkeyPatch) -> tuple[BindingsWriter, Watching]:
+    """A running writer that has written one binding with 1000 seconds to live, and the feed of what it writes next."""
+    fast(monkeypatch)
+    writer = a_writer(store, times)
+    writer.start()
+    writer.changed("1", (binding(1),))
+    feed = store.watch(0)
+    await asyncio.wait_for(anext(feed), 5)
+    await settled(writer)
+    return writer, feed
+
+
+async def settled(writer: BindingsWriter) -> None:
+    async with asyncio.timeout(5):
+        while writer.waiting:  # noqa: ASYNC110 - the writer tells nobody
+            await asyncio.sleep(0)
+
+
+async def test_a_refresh_is_written_once_half_of_the_life_in_the_store_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, times = MemoryStore(), Times()
+    writer, feed = await first_written(store, times, monkeypatch)
+    times.now = 499.0
+    writer.changed("1", (binding(1, 2499.0),))
+    assert writer.waiting == 0
+    assert await written(store) == [2000.0]
+    times.now = 500.0
+    writer.changed("1", (binding(1, 2500.0),))
+    await asyncio.wait_for(anext(feed), 5)
+    assert await written(store) == [2500.0]
+    await writer.stop()
+
+
+async def test_the_last_refresh_is_written_though_none_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is silent after it, and then the node is killed: the store must know the binding to the end of its life."""
+    store = MemoryStore()
+    fast(monkeypatch)
+    clock = asyncio.get_running_loop().time
+    writer = BindingsWriter(store, "n1", wall=clock, clock=clock)
+    writer.start()
+    begun = clock()
+    writer.changed("1", (binding(1, begun + 0.2),))
+    feed = store.watch(0)
+    await asyncio.wait_for(anext(feed), 5)
+    await settled(writer)
+    writer.changed("1", (binding(1, begun + 50.0),))
+    assert await written(store) == [begun + 0.2]
+    await asyncio.wait_for(anext(feed), 5)
+    assert await written(store) == [begun + 50.0]
+    assert clock() - begun >= 0.1
+    await writer.stop()
+
+
+async def test_a_clean_stop_writes_every_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, times = MemoryStore(), Times()
+    writer, _ = await first_written(store, times, monkeypatch)
+    writer.changed("1", (binding(1, 2100.0),))
+    await writer.stop()
+    assert await written(store) == [2100.0]
+
+
+@pytest.mark.parametrize(
+    "bindings",
+    [(), (binding(2, 2100.0),), (binding(1, 1999.0),), (binding(1, 2100.0), binding(2, 2100.0))],
+    ids=["gone", "another address", "a shorter life", "a second contact"],
+)
+async def test_what_changes_more_than_the_time_is_written_at_once(
+    bindings: tuple[Binding, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, times = MemoryStore(), Times()
+    writer, feed = await first_written(store, times, monkeypatch)
+    writer.changed("1", (binding(1, 2100.0),))
+    writer.changed("1", bindings)
+    assert writer.waiting == 1
+    await asyncio.wait_for(anext(feed), 5)
+    assert await written(store) == [one.expires for one in bindings]
+    await writer.stop()
+    assert await written(store) == [one.expires for one in bindings]
