@@ -15,7 +15,7 @@ from sip.timers import NEVER
 _LOOK_AFTER = 600.0
 """Most calls are over within this many seconds, and are not held in memory by their deadline for longer."""
 _BUSY = frozenset((486, 600))
-_NO_ANSWER = frozenset((408, 480))
+_NO_ANSWER = frozenset((408, 430, 480))
 _REFUSED = frozenset((403, 603, 606))
 
 

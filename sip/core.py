@@ -39,8 +39,8 @@ from sip.transaction_layer import TransactionLayer
 from sip.via_fixup import stamp_received
 
 METHODS = b"INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, MESSAGE, INFO, UPDATE, PRACK, SUBSCRIBE, NOTIFY, REFER"
-EXTENSIONS = frozenset((b"path", b"outbound"))
-"""Option tags a REGISTER may require of us (RFC 3327, RFC 5626)."""
+EXTENSIONS = frozenset((b"path", b"outbound", b"gruu"))
+"""Option tags a REGISTER may require of us (RFC 3327, RFC 5626, RFC 5627)."""
 _KEEPALIVES = frozenset((b"\r\n\r\n", b"\r\n", b"\0", b"\0\0\0\0", b""))
 _Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -179,9 +179,7 @@ class SipCore:
         elif (broken := self._invalid(request)) is not None:
             self._refuse(key, request, flow, broken[0], broken[1], broken[2])
         elif hop is not None:
-            transaction = self._open(key, request, flow, now)
-            if transaction is not None:
-                self._proxy.forward_in_dialog(transaction, hop, now)
+            self._in_dialog(key, request, hop, flow, now)
         elif method == b"REGISTER":
             self._register(key, request, flow, now)
         else:
@@ -226,6 +224,31 @@ class SipCore:
             return
         self._route(transaction, account, now, None)
 
+    def _in_dialog(self, key: bytes, request: Request, hop: Hop, flow: Flow, now: float, asked: Question | None = None) -> None:
+        """A token proves that a dialog is ours, not who sends: that is the end's own address, or else its password."""
+        if not self._is_end(hop, flow, now):
+            account = self._authenticated(key, request, flow, now, 407, asked, hop)
+            if account is None:
+                return
+            if account.username != hop.sender:
+                self._refuse(key, request, flow, 403, "dialog of another")
+                return
+        transaction = self._open(key, request, flow, now)
+        if transaction is not None:
+            self._proxy.forward_in_dialog(transaction, hop, now)
+
+    def _is_end(self, hop: Hop, flow: Flow, now: float) -> bool:
+        """Whether the flow is from where the dialog's end was, or is registered now; not once its account is gone.
+
+        Both ends know the token, and on UDP whoever listens does: without this, either could speak for the other.
+        """
+        account = self._directory.account(hop.sender)
+        if account is None or (isinstance(account, AccountFacts) and not account.enabled):
+            return False
+        if hop.sender_flow.split(":", 2)[-1].rpartition(":")[0] == flow.host:
+            return True
+        return any(binding.flow.host == flow.host for binding in self._location.bindings(hop.sender, now))
+
     def _route(self, transaction: ServerTransaction, account: AccountFacts, now: float, asked: Question | None) -> None:
         """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
         user = self._own.user_here(transaction.request.target)
@@ -246,7 +269,8 @@ class SipCore:
         """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""
         if request.to_tag == self._to_tag(key):
             return
-        if hop is None or request.max_forwards == 0 or not self._proxy.forward_ack(request, hop, now):
+        may = hop is not None and request.max_forwards != 0 and self._is_end(hop, flow, now)
+        if hop is None or not may or not self._proxy.forward_ack(request, hop, now):
             self._outputs.append(Refused("ack without dialog", 0, flow))
 
     def _cancel(self, key: bytes, request: Request, flow: Flow, now: float) -> None:
@@ -288,7 +312,14 @@ class SipCore:
         return self._own.named_user(uri) == username.encode("utf-8", "surrogateescape")
 
     def _authenticated(
-        self, key: bytes, request: Request, flow: Flow, now: float, status: int, asked: Question | None
+        self,
+        key: bytes,
+        request: Request,
+        flow: Flow,
+        now: float,
+        status: int,
+        asked: Question | None,
+        hop: Hop | None = None,
     ) -> AccountFacts | None:
         """The account whose password this request proves. None: it was challenged, refused or parked.
 
@@ -303,7 +334,7 @@ class SipCore:
             if found == asked:
                 self._refuse(key, request, flow, 503, "facts unavailable", self._retry_after())
             else:
-                self._park(found, Parked(request, flow, None, None), now)
+                self._park(found, Parked(request, flow, None, None, hop), now)
             return None
         if found is not None:
             self._outputs.append(Refused("credentials " + found.name.lower(), status, flow))
@@ -332,6 +363,8 @@ class SipCore:
             return
         if request.method == b"REGISTER":
             self._register(key, request, flow, now, question)
+        elif parked.hop is not None:
+            self._in_dialog(key, request, parked.hop, flow, now, question)
         else:
             self._call(key, request, flow, now, question)
 

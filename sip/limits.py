@@ -18,6 +18,8 @@ class SipLimits:
     min_expires: int = 60
     max_expires: int = 7200
     default_expires: int = 3600
+    flow_timer: int = 120
+    """Flow-Timer: a device that uses outbound pings its flow at least this often (RFC 5626 5.4)."""
     branches: int = 60
     """Max-Breadth where the request names none (RFC 5393 5.3)."""
     retry_after: int = 30

@@ -12,6 +12,7 @@ from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.flow import Flow, parse_flow
 from sip.grammar import decimal
+from sip.gruu import instance_of
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.loop_detection import looping_branch
@@ -21,7 +22,7 @@ from sip.own_address import OwnAddress
 from sip.response_context import COMPLETED_ELSEWHERE, LOCAL_TIMEOUT, Branch, BranchOwner, ResponseContext
 from sip.responses import make_response
 from sip.server_transaction import ServerTransaction
-from sip.target_set import Target, current_flow, targets
+from sip.target_set import Target, current_flow, device_of, other_flow, targets
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
 
@@ -91,7 +92,8 @@ class Proxy(BranchOwner):
             self._deadlines.arm(context, now + self._timers.e_reaches_t2)
         if request.method == b"BYE":
             self._calls.hung_up(request.call_id, request.from_tag, request.to_tag, hop.sender, now)
-        self._try(context, Target(hop.user, request.uri, flow, ()), 0, now)
+        device = device_of(hop.user, instance, self._location, now) if (instance := instance_of(request.uri)) else None
+        self._try(context, device or Target(hop.user, request.uri, flow, ()), 0, now)
 
     def forward_ack(self, request: Request, hop: Hop, now: float) -> bool:
         """Pass on the ACK of a 2xx: it belongs to no transaction (13.2.2.4, 16.11 for how)."""
@@ -178,7 +180,8 @@ class Proxy(BranchOwner):
         """Ring the next stage that has a live binding. False: there is none."""
         while context.stages:
             stage = context.stages.pop(0)
-            found = targets(stage, self._location, context.caller_account, context.caller_flow, now)
+            instance = instance_of(context.request.uri)
+            found = targets(stage, self._location, context.caller_account, context.caller_flow, now, instance)
             if not found:
                 continue
             if len(found) > context.breadth:
@@ -281,6 +284,8 @@ class Proxy(BranchOwner):
         branch.answer = response
         if context.answered:
             return
+        if status == 430 and self._next_flow(branch, now):
+            return
         ends = context.ends_the_search(status)
         if ends:
             context.stages.clear()
@@ -288,6 +293,16 @@ class Proxy(BranchOwner):
             for other in context.open_branches():
                 self._cancel(other, b"", now)
         self._go_on(context, now)
+
+    def _next_flow(self, branch: Branch, now: float) -> bool:
+        """RFC 5626 section 7: a flow has failed; try another one of the same device."""
+        context = branch.context
+        if context.cancelled_by_caller:
+            return False
+        other = other_flow(branch.target, {one.target.flow.name for one in context.branches}, self._location, now)
+        if other is not None:
+            self._try(context, other, context.breadth and max(1, context.breadth // len(context.branches)), now)
+        return other is not None
 
     def _go_on(self, context: ResponseContext, now: float) -> None:
         """After a branch has ended: when all have, ring the next stage or answer the caller."""
@@ -334,7 +349,7 @@ class Proxy(BranchOwner):
         elif best is None:
             self._answer(context, 480, now)
         elif best.answer is None:
-            self._answer(context, 480 if best.status == 430 else best.status, now)
+            self._answer(context, best.status, now)
         elif best.status == 503:
             self._answer(context, 500, now)
         else:

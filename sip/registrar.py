@@ -1,4 +1,4 @@
-"""The registrar (RFC 3261 10.3 steps 6 to 8, RFC 3327, RFC 5626 section 6) as a pure function.
+"""The registrar (RFC 3261 10.3 steps 6 to 8, RFC 3327, RFC 5626 section 6, RFC 5627) as a pure function.
 
 (REGISTER, present bindings, now) -> (what to answer, the new bindings). Nothing is changed unless everything was right: the
 caller puts the new bindings in place in one assignment, or none. Steps 1 to 5 (our domain, authentication, AOR) are the
@@ -12,6 +12,7 @@ from sip.binding import LiveBinding
 from sip.errors import MalformedMessage
 from sip.flow import Flow
 from sip.grammar import LWS, decimal
+from sip.gruu import pub_gruu
 from sip.header_values import NameAddr, parse_name_addr
 from sip.limits import SipLimits
 from sip.message import Request
@@ -21,6 +22,8 @@ MALFORMED_EXPIRES = 3600
 """RFC 3261 10.3 step 6 and 20.19: a malformed expiry counts as one hour."""
 _ONE_HOUR = 3600
 _LONGEST_EXPIRES = 2**32 - 1
+_OURS = frozenset((b"expires", b"pub-gruu", b"temp-gruu"))
+"""Contact parameters that the registrar sets, whatever a device says in them (RFC 5627 5.1)."""
 
 
 class Outcome(NamedTuple):
@@ -44,32 +47,49 @@ def register(request: Request, present: tuple[LiveBinding, ...], flow: Flow, now
     """Carry out a REGISTER of an authenticated user for his own AOR. `present` are the AOR's live bindings."""
     contacts = request.all(b"contact")
     if not contacts:
-        return _done(request, present, None, now)
+        return _done(request, present, None, now, limits)
     if len(contacts) > limits.contacts:
         return Outcome(403, b"Too Many Contacts", [], None)
     try:
         if b"*" in contacts:
             _check_star(request, contacts)
             _check_order(request, present)
-            return _done(request, (), (), now)
+            return _done(request, (), (), now, limits)
         bindings = _updated(request, contacts, present, flow, now, limits)
     except _Refusal as refusal:
         return refusal.outcome
     except MalformedMessage as error:
         return Outcome(400, error.reason, [], None)
-    return _done(request, bindings, bindings, now)
+    return _done(request, bindings, bindings, now, limits)
 
 
-def _done(request: Request, shown: Sequence[LiveBinding], changed: tuple[LiveBinding, ...] | None, now: float) -> Outcome:
-    """200 with every binding and the seconds it has left (step 8), the Path (RFC 3327 5.3), and whether outbound is used."""
-    headers = [
-        (b"contact", b"<%b>%b;expires=%d" % (one.contact, one.params, max(0, round(one.expires_at - now)))) for one in shown
-    ]
+def _done(
+    request: Request,
+    shown: Sequence[LiveBinding],
+    changed: tuple[LiveBinding, ...] | None,
+    now: float,
+    limits: SipLimits,
+) -> Outcome:
+    """200 with every binding and the seconds it has left (step 8), the Path (RFC 3327 5.3), whether outbound is used and then how
+    often to keep the flow alive (RFC 5626 5.4, 6), and the GRUUs if the device knows them (RFC 5627 5.1)."""
+    aor = request.to_addr.uri if b"supported" in request.names and _supports(request, b"gruu") else b""
+    headers: list[tuple[bytes, bytes]] = []
+    for one in shown:
+        value = b"<%b>%b;expires=%d" % (one.contact, one.params, max(0, round(one.expires_at - now)))
+        if aor and one.instance_id:
+            value += b';pub-gruu="%b"' % pub_gruu(aor, one.instance_id)
+        headers.append((b"contact", value))
     if b"path" in request.names:
         headers.append((b"path", b", ".join(request.all(b"path"))))
     if any(one.reg_id for one in shown):
         headers.append((b"require", b"outbound"))
+        headers.append((b"flow-timer", b"%d" % limits.flow_timer))
     return Outcome(200, None, headers, changed)
+
+
+def _supports(request: Request, extension: bytes) -> bool:
+    """Whether the device lists this option tag in Supported."""
+    return extension in [one.lower() for one in request.all(b"supported")]
 
 
 def _check_star(request: Request, contacts: list[bytes]) -> None:
@@ -97,7 +117,9 @@ def _updated(
     """The bindings after step 7, oldest first."""
     bindings = list(present)
     path = tuple(request.all(b"path")) if b"path" in request.names else ()
-    outbound = b"supported" in request.names and b"outbound" in [one.lower() for one in request.all(b"supported")]
+    outbound = b"supported" in request.names and _supports(request, b"outbound")
+    if outbound:
+        _check_first_hop(request, contacts, path)
     for value in contacts:
         contact = parse_name_addr(value, b"Malformed Contact")
         seconds = _seconds(contact, request, limits)
@@ -109,6 +131,18 @@ def _updated(
             bindings.append(binding)
     bindings.sort(key=lambda one: one.updated)
     return tuple(bindings[-limits.contacts :])
+
+
+def _check_first_hop(request: Request, contacts: list[bytes], path: tuple[bytes, ...]) -> None:
+    """439 when a device wants a flow kept but a proxy before us keeps none: the edge proxy says that it does by `ob` in its
+    Path (RFC 5626 section 6). Without a proxy in between the first hop is us."""
+    if request.count(b"via") == 1 and len(request.all(b"via")) == 1:
+        return
+    if not any(b"reg-id" in parse_name_addr(value, b"Malformed Contact").params for value in contacts):
+        return
+    edge = parse_name_addr(path[-1], b"Malformed Path").uri if path else b""
+    if b"ob" not in edge.split(b";")[1:]:
+        raise _Refusal(439, None)
 
 
 def _same(old: LiveBinding, new: LiveBinding) -> bool:
@@ -145,7 +179,9 @@ def _binding(
     outbound: bool,
 ) -> LiveBinding:
     params = contact.params
-    reg_id = decimal(params.get(b"reg-id", b""), 2**31 - 1) if outbound else 0
+    instance = params.get(b"+sip.instance", b"")
+    # "If the Contact header field does not contain a '+sip.instance' ..., the registrar MUST ignore the reg-id" (RFC 5626 6).
+    reg_id = decimal(params.get(b"reg-id", b""), 2**31 - 1) if outbound and instance else 0
     return LiveBinding(
         contact=contact.uri,
         params=_kept_params(params),
@@ -155,7 +191,7 @@ def _binding(
         expires_at=now + seconds,
         updated=now,
         q=_thousandths(params.get(b"q")),
-        instance_id=params.get(b"+sip.instance", b""),
+        instance_id=instance,
         reg_id=max(0, reg_id),
         path=path,
         user_agent=(request.get(b"user-agent") or b"")[:120],
@@ -163,10 +199,10 @@ def _binding(
 
 
 def _kept_params(params: dict[bytes, bytes]) -> bytes:
-    """The Contact's own parameters as they are given back: all but expires. Values that are no token are quoted."""
+    """The Contact's own parameters as they are given back: all but those that we set. Values that are no token are quoted."""
     kept = b""
     for name, value in params.items():
-        if name == b"expires":
+        if name in _OURS:
             continue
         if not value:
             kept += b";" + name

@@ -15,10 +15,14 @@ class Target(NamedTuple):
     uri: bytes
     flow: Flow
     path: tuple[bytes, ...]
+    instance: bytes = b""
 
 
-def targets(stage: RingStage, location: Location, caller: str, caller_flow: Flow, now: float) -> list[Target]:
-    """The targets of a stage, each contact of a flow once, never the caller's own device.
+def targets(
+    stage: RingStage, location: Location, caller: str, caller_flow: Flow, now: float, instance: bytes = b""
+) -> list[Target]:
+    """The targets of a stage, each contact of a flow once, never the caller's own device; of one `instance` only where a GRUU
+    asks for it (RFC 5627).
 
     Two bindings of one device (same instance-id, several reg-ids) are two flows to one phone: the one refreshed last is
     taken (RFC 5626 7, "MUST NOT populate the target set with more than one contact with the same AOR and instance-id").
@@ -28,11 +32,32 @@ def targets(stage: RingStage, location: Location, caller: str, caller_flow: Flow
     for account in stage.accounts:
         for binding in _one_per_instance(location.bindings(account, now)):
             name = binding.flow.name
+            if instance and binding.instance_id != instance:
+                continue
             if (name, binding.contact) in seen or (account == caller and name == caller_flow.name):
                 continue
             seen.add((name, binding.contact))
-            found.append(Target(account, binding.contact, binding.flow, binding.path))
+            found.append(_target(account, binding))
     return found
+
+
+def other_flow(failed: Target, tried: set[str], location: Location, now: float) -> Target | None:
+    """Another flow to the same device when one has failed (RFC 5626 section 7: 430, "a different reg-id"), or None."""
+    if not failed.instance:
+        return None
+    left = [one for one in location.bindings(failed.account, now) if one.instance_id == failed.instance]
+    left = [one for one in left if one.flow.name not in tried]
+    return _target(failed.account, max(left, key=lambda one: one.updated)) if left else None
+
+
+def device_of(account: str, instance: bytes, location: Location, now: float) -> Target | None:
+    """The device that a GRUU names, over the flow it was last heard on, or None while it is not registered."""
+    found = [one for one in location.bindings(account, now) if one.instance_id == instance]
+    return _target(account, max(found, key=lambda one: one.updated)) if found else None
+
+
+def _target(account: str, binding: LiveBinding) -> Target:
+    return Target(account, binding.contact, binding.flow, binding.path, binding.instance_id)
 
 
 def _one_per_instance(bindings: tuple[LiveBinding, ...]) -> list[LiveBinding]:
