@@ -22,12 +22,13 @@ _ALPHABET = ALPHANUM + b"-_"
 
 
 class Hop(NamedTuple):
-    """Where a request inside a dialog goes: to the user's flow. `sender` is the user at the other end."""
+    """Where a request inside a dialog goes: to the user's flow. `sender` is the user at the other end, last on `sender_flow`."""
 
     sender: str
     user: str
     flow: str
     to_callee: bool
+    sender_flow: str
 
 
 class DialogTokens:
@@ -59,7 +60,9 @@ class DialogTokens:
         else:
             return None
         caller, callee, caller_flow, callee_flow = facts.decode("utf-8", "surrogateescape").split("\0")
-        return Hop(caller, callee, callee_flow, True) if to_callee else Hop(callee, caller, caller_flow, False)
+        if to_callee:
+            return Hop(caller, callee, callee_flow, True, caller_flow)
+        return Hop(callee, caller, caller_flow, False, callee_flow)
 
     def _sign(self, facts: bytes, call_id: bytes, caller_tag: bytes) -> bytes:
         # Each part is preceded by its length, so that no two different triples sign alike.

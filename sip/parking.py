@@ -6,16 +6,28 @@ from sip.deadlines import DeadlineHeap, Timed
 from sip.directory import AccountFacts, Question
 from sip.flow import Flow
 from sip.message import Request
+from sip.outbound import Hop
 from sip.server_transaction import ServerTransaction
 from sip.timers import NEVER
 
 
 class Parked:
-    """One waiting request: before authentication without a transaction, after it with both transaction and account."""
+    """One waiting request: before authentication without a transaction, after it with both transaction and account.
 
-    __slots__ = ("account", "flow", "request", "transaction")
+    `hop` is where a request inside a dialog goes.
+    """
 
-    def __init__(self, request: Request, flow: Flow, transaction: ServerTransaction | None, account: AccountFacts | None) -> None:
+    __slots__ = ("account", "flow", "hop", "request", "transaction")
+
+    def __init__(
+        self,
+        request: Request,
+        flow: Flow,
+        transaction: ServerTransaction | None,
+        account: AccountFacts | None,
+        hop: Hop | None = None,
+    ) -> None:
+        self.hop = hop
         self.request = request
         self.flow = flow
         self.transaction = transaction

@@ -14,8 +14,8 @@ def mint(call_id: bytes = b"c", tag: bytes = b"t", caller: str = "100", callee: 
 
 
 def test_the_tags_tell_the_direction() -> None:
-    assert TOKENS.read(mint(), b"c", b"t", b"x") == Hop("100", "101", FLOWS[1], True)
-    assert TOKENS.read(mint(), b"c", b"x", b"t") == Hop("101", "100", FLOWS[0], False)
+    assert TOKENS.read(mint(), b"c", b"t", b"x") == Hop("100", "101", FLOWS[1], True, FLOWS[0])
+    assert TOKENS.read(mint(), b"c", b"x", b"t") == Hop("101", "100", FLOWS[0], False, FLOWS[1])
 
 
 def test_it_fits_the_user_part_of_a_uri() -> None:
@@ -50,4 +50,4 @@ def test_one_changed_byte_voids_it(at: int, value: int) -> None:
     # The last character of each base64 group may carry unused bits, so only what decodes differently must be refused.
     changed = bytes(token[:at]) + bytes((value,)) + bytes(token[at + 1 :])
     found = TOKENS.read(changed, b"c", b"t", b"x")
-    assert found is None or found == Hop("100", "101", FLOWS[1], True)
+    assert found is None or found == Hop("100", "101", FLOWS[1], True, FLOWS[0])

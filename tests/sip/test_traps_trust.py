@@ -490,8 +490,45 @@ def test_a_call_survives_a_restart_of_the_node() -> None:
     after = Stage()
     after.add(caller)
     after.add(callee)
+    after.directory.unknown = {"100", "101"}  # nothing is in memory yet
     after.book.receive(caller.in_dialog(b"INFO", final, sent), caller.flow).sees("D INFO")
     after.book.receive(callee.in_dialog_as_callee(b"BYE", arrived), callee.flow).sees("A BYE")
+
+
+def test_the_token_of_a_dialog_does_not_speak_for_its_end_from_elsewhere() -> None:
+    """The callee knows the token, and so does whoever listens on UDP: what comes from a third address must prove itself."""
+    stage, caller, (callee,) = site("D")
+    sent, final, _arrived = answered_call(stage, caller, callee)
+    elsewhere = stage.add(Phone("E", caller.user, "203.0.113.66"))
+    info = caller.in_dialog(b"INFO", final, sent)
+    stage.book.receive(info, elsewhere.flow).sees("E 407 INFO")
+    stage.book.receive(elsewhere.with_credentials(info, stage.last(elsewhere)), elsewhere.flow).sees("D INFO")
+    stage.book.receive(caller.in_dialog(b"ACK", final, sent), Flow("udp", "5060", "203.0.113.67", 5060)).sees()
+    assert "ack without dialog" in reasons(stage)
+
+
+def test_an_end_that_registered_from_a_new_address_goes_on_speaking() -> None:
+    stage, caller, (callee,) = site("D")
+    sent, final, _arrived = answered_call(stage, caller, callee)
+    moved = stage.add(Phone("E", caller.user, "203.0.113.66"))
+    stage.register(moved)
+    stage.book.receive(caller.in_dialog(b"INFO", final, sent), moved.flow).sees("D INFO")
+
+
+def test_another_account_cannot_speak_in_a_dialog_of_others() -> None:
+    stage, caller, (callee,) = site("D")
+    sent, final, _arrived = answered_call(stage, caller, callee)
+    third = stage.phone("F", "150")
+    info = stage.challenged(third, caller.in_dialog(b"INFO", final, sent))
+    stage.book.receive(info, third.flow).sees("F 403 INFO")
+    assert "dialog of another" in reasons(stage)
+
+
+def test_an_account_that_was_removed_is_no_end_any_more() -> None:
+    stage, caller, (callee,) = site("D")
+    sent, final, _arrived = answered_call(stage, caller, callee)
+    del stage.directory.accounts[caller.user]
+    stage.book.receive(caller.in_dialog(b"INFO", final, sent), caller.flow).sees("A 407 INFO")
 
 
 def test_a_re_invite_inside_the_dialog_passes_both_ways_unauthenticated() -> None:
