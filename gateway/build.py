@@ -10,8 +10,10 @@ import hmac
 import logging
 import os
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from admin_api.app import create_app
 from admin_api.bootstrap import add_admin_token
@@ -22,6 +24,7 @@ from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.settings import AutopSettings
+from gateway.accept import Acceptor, HandshakePlaces
 from gateway.config import OFF, Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
@@ -50,6 +53,7 @@ from registry.vault import Vault
 from sip.core import SipCore
 from sip.limits import SipLimits
 from sip.net.service import SipService
+from sip.net.stream import StreamLimits
 from tunnel.errors import Code
 from tunnel.frames import ALPN
 from tunnel.net.channel_listener import ChannelListener, TlsIdentity
@@ -124,12 +128,17 @@ class Node:
             observe=SipObserver(self.metrics, presence),
             clock=monotonic,
             wall=self._wall,
+            entropy=entropy,
+            stream_limits=StreamLimits(idle_seconds=config.sip.stream_idle_seconds),
         )
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
         await self._listen(
             "sip_udp", config.listen.address, config.listen.sip_udp, lambda host, port: sip.start(host, port, config.public_host)
         )
         self._stack.push_async_callback(sip.stop)
+        self._handshakes = HandshakePlaces()
+        await self._listen_streams(sip, "tcp", config.listen.sip_tcp, None)
+        await self._listen_streams(sip, "tls", config.listen.sip_tls, self._tls.context([]))
 
         # The channel, and Remote Control through it.
         self._channel_tls = self._tls.context([ALPN])
@@ -195,7 +204,7 @@ class Node:
         self._stack.push_async_callback(lambda: admin.stop(self._grace))
 
         # Operations.
-        self._add_gauges(core, channel, visitors, bindings)
+        self._add_gauges(core, sip, channel, visitors, bindings)
         lag = LagSampler(self.metrics.lag.observe)
         lag.start()
         self._stack.callback(lag.stop)
@@ -267,6 +276,23 @@ class Node:
                 f"Stop what uses it, or set another listen.{name} in portico.toml (0 picks a free port, -1 turns it off)."
             ) from None
 
+    async def _listen_streams(self, sip: SipService, transport: str, port: int, tls: ssl.SSLContext | None) -> None:
+        """Accept SIP streams of this transport."""
+        acceptor = Acceptor(
+            connect=partial(sip.connect, transport),
+            tls=tls,
+            handshakes=self._handshakes,
+            refused=lambda reason: self.metrics.sip_refused.labels(reason, transport).inc(),
+        )
+
+        async def start(host: str, port: int) -> Address:
+            bound = await acceptor.start(host, port)
+            sip.listening(transport, bound, self._config.public_host)
+            return bound
+
+        await self._listen(f"sip_{transport}", self._config.listen.address, port, start)
+        self._stack.push_async_callback(acceptor.stop)
+
     def _certificates(self) -> CertificateFiles:
         given = self._config.tls
         if given.certificate is not None and given.key is not None:
@@ -298,14 +324,19 @@ class Node:
             autop_url=f"{scheme}://{address((host, self.bound.get(kind, ('', 0))[1]))}/autop",
             registration_seconds=self._config.sip.registration_seconds,
             sip_udp_port=self.bound.get("sip_udp", ("", 0))[1],
+            sip_tcp_port=self.bound.get("sip_tcp", ("", 0))[1],
+            sip_tls_port=self.bound.get("sip_tls", ("", 0))[1],
             channel_host=host if "channel" in self.bound else "",
             channel_port=self.bound.get("channel", ("", 0))[1],
             channel_ca_sha256=self._tls.ca_sha256,
         )
 
-    def _add_gauges(self, core: SipCore, channel: ChannelListener, visitors: VisitorListener, bindings: BindingsWriter) -> None:
+    def _add_gauges(
+        self, core: SipCore, sip: SipService, channel: ChannelListener, visitors: VisitorListener, bindings: BindingsWriter
+    ) -> None:
         gauge = self.metrics.gauge
         gauge("portico_sip_bindings", "Live bindings.", (), lambda: [((), core.census().bindings)])
+        gauge("portico_sip_streams", "SIP connections that are open.", (), lambda: [((), sip.streams)])
         gauge("portico_calls", "Calls going on.", (), lambda: [((), core.census().calls)])
         gauge(
             "portico_sip_transactions",

@@ -36,6 +36,11 @@ class Listen(_Section):
     )
     metrics_address: HostName = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
     sip_udp: Port = Field(default=5060, description="SIP over UDP.")
+    sip_tcp: Port = Field(default=5060, description="SIP over TCP.")
+    sip_tls: Port = Field(
+        default=5061,
+        description="SIP over TLS. One certificate serves every name a device may ask for (SNI).",
+    )
     autop_https: Port = Field(default=8443, description="Auto-provisioning over HTTPS.")
     autop_http: Port = Field(
         default=OFF, description="Auto-provisioning without TLS, for devices that cannot do better; off by default."
@@ -69,6 +74,11 @@ class Sip(_Section):
     )
     registration_seconds: Annotated[int, Field(ge=30, le=65535)] = Field(
         default=300, description="Registration time written into devices' configurations, seconds."
+    )
+    stream_idle_seconds: Annotated[int, Field(ge=30, le=86400)] = Field(
+        default=660,
+        description="Silence after which a TCP or TLS connection is closed, seconds; longer than two registrations, "
+        "because not every device pings.",
     )
 
 

@@ -8,6 +8,8 @@ from gateway.version import VERSION
 
 _LISTENERS = {
     "sip_udp": "SIP (UDP)",
+    "sip_tcp": "SIP (TCP)",
+    "sip_tls": "SIP (TLS)",
     "autop_https": "autop (HTTPS)",
     "autop_http": "autop (HTTP)",
     "channel": "device channel (TLS)",

@@ -11,9 +11,11 @@ from twisted.logger import Logger
 from registry.location import Binding
 from sip.core import SipCore
 from sip.directory import Question
-from sip.events import BindingsChanged, CallEnded, Fetch, Output, Send
+from sip.errors import MalformedMessage
+from sip.events import Authenticated, BindingsChanged, CallEnded, Fetch, Output, Refused, Send
 from sip.flow import Flow
 from sip.net.deadline import DeadlineTimer
+from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
 from sip.net.udp import UdpSocket
 
 FETCH_DEADLINE = 4.0
@@ -30,7 +32,7 @@ class FactsSource(Protocol):
 
 
 class SipService:
-    """Runs one SipCore on UDP sockets.
+    """Runs one SipCore on UDP sockets, and on the streams that whoever accepts them makes with `connect`.
 
     `on_bindings(aor, bindings)` gets wall-clock expiry times; `on_call(ended, wall)` the wall time of the end;
     `observe` every output, in order, before it is carried out. All three are called in the loop and must not block or raise.
@@ -49,6 +51,8 @@ class SipService:
         observe: Callable[[Output], None],
         clock: Callable[[], float],
         wall: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        stream_limits: StreamLimits | None = None,
     ) -> None:
         self._core = core
         self._facts = facts
@@ -58,6 +62,8 @@ class SipService:
         self._clock = clock
         self._wall = wall
         self._sockets: list[UdpSocket] = []
+        self._stream_limits = stream_limits or StreamLimits()
+        self._streams = Streams(self, clock=clock, entropy=entropy, limits=self._stream_limits)
         self._timer: DeadlineTimer | None = None
         self._fetches: set[asyncio.Task[None]] = set()
         self.unhandled = 0
@@ -68,20 +74,28 @@ class SipService:
 
         `advertise` is the host that devices reach it at, where that is not `host` itself (a wildcard, a NAT). Raises OSError.
         """
-        loop = asyncio.get_running_loop()
-        opened = UdpSocket(self._received, self._pump)
-        bound = opened.open(loop, host, port)
+        opened = UdpSocket(self.received, self.drained)
+        bound = opened.open(asyncio.get_running_loop(), host, port)
         self._sockets.append(opened)
-        self._core.advertise("udp", advertise or _reachable(bound[0]), bound[1])
-        if self._timer is None:
-            self._timer = DeadlineTimer(loop, self._clock, self._on_deadline)
-        self._timer.arm(self._core.next_deadline())
+        self.listening("udp", bound, advertise)
         return bound
+
+    def listening(self, transport: str, bound: tuple[str, int], advertise: str = "") -> None:
+        """Streams of this transport ("tcp", "tls") are accepted at this address from now on; `advertise` as for `start`."""
+        self._core.advertise(transport, advertise or _reachable(bound[0]), bound[1])
+        if self._timer is None:
+            self._timer = DeadlineTimer(asyncio.get_running_loop(), self._clock, self._on_deadline)
+        self._timer.arm(self._core.next_deadline())
+
+    def connect(self, transport: str, seat: Seat) -> Connection:
+        """The protocol of one accepted connection. It releases the seat once its peer has proven an account, or has left."""
+        return Connection(self._streams, transport, PlainFraming(self._stream_limits.message_octets), seat)
 
     async def stop(self) -> None:
         """Close the sockets, end the timer and the fetches. What the core still had to say about bindings is passed on."""
         for opened in self._sockets:
             opened.close()
+        self._streams.close_all()
         if self._timer is not None:
             self._timer.stop()
         for task in list(self._fetches):
@@ -115,11 +129,38 @@ class SipService:
         """Datagrams the kernel would not take."""
         return sum(one.send_errors for one in self._sockets)
 
-    def _received(self, data: bytes, flow: Flow) -> None:
+    @property
+    def streams(self) -> int:
+        """Stream connections that are open."""
+        return len(self._streams)
+
+    # What sockets and streams tell (StreamOwner)
+
+    def received(self, data: bytes, flow: Flow) -> None:
+        """A message arrived."""
         try:
             self._core.receive(data, flow, self._clock())
         except Exception:
             self._bug("message")
+
+    def unframed(self, error: MalformedMessage, flow: Flow) -> None:
+        """A stream cannot be cut into messages any further."""
+        self._core.unframed(error, flow)
+
+    def drained(self) -> None:
+        """That was all for this turn of the loop: carry out what came of it."""
+        self._pump()
+
+    def closed(self, flow: Flow) -> None:
+        """A stream is gone: its bindings go at once, requests on it fail."""
+        self._core.flow_closed(flow, self._clock())
+        self._pump()
+
+    def noted(self, refused: Refused) -> None:
+        """A stream was ended for a reason of ours."""
+        self._observe(refused)
+
+    # Carrying out
 
     def _on_deadline(self) -> None:
         try:
@@ -142,20 +183,24 @@ class SipService:
 
     def _pump(self) -> None:
         """Carry out what the core has to say, then arm the timer for what it waits for."""
-        for output in self._core.take():
-            self._observe(output)
-            if type(output) is Send:
-                self._send(output)
-            else:
-                self._carry_out(output)
+        # To send on a stream that is gone makes further outputs.
+        while outputs := self._core.take():
+            for output in outputs:
+                self._observe(output)
+                if type(output) is Send:
+                    self._send(output)
+                else:
+                    self._carry_out(output)
         if self._timer is not None:
             self._timer.arm(self._core.next_deadline())
 
     def _send(self, output: Send) -> None:
         flow = output.flow
         if flow.transport != "udp":
-            # A stream of a node that ran before us (a dialog token may name it): it cannot come back.
-            self._core.flow_closed(flow, self._clock())
+            stream = self._streams.find(flow)
+            # A dialog token may name a stream that is gone. It cannot come back, and devices are not dialled.
+            if stream is None or not stream.send(output.data):
+                self._core.flow_closed(flow, self._clock())
             return
         ipv6 = ":" in flow.host
         for opened in self._sockets:
@@ -174,6 +219,10 @@ class SipService:
             self._on_bindings(output.aor, tuple(one.stored(offset) for one in output.bindings))
         elif isinstance(output, CallEnded):
             self._on_call(output, self._wall())
+        elif isinstance(output, Authenticated):
+            stream = self._streams.find(output.flow)
+            if stream is not None:
+                stream.known()
         elif isinstance(output, Fetch):
             task = asyncio.get_running_loop().create_task(self._fetch(output.question))
             self._fetches.add(task)

@@ -126,9 +126,13 @@ class Answer:
     json: Any
 
 
+LISTENERS = ("sip_udp", "sip_tcp", "sip_tls", "autop_https", "channel", "remote_control", "admin", "metrics")
+"""The listeners of a node on loopback, by their names in the configuration and the ready file."""
+
+
 def loopback_config(log_level: str = "info", more: str = "") -> str:
     """A configuration with every listener on a free loopback port. `more` is appended: further TOML sections."""
-    ports = "".join(f"{name} = 0\n" for name in ("sip_udp", "autop_https", "channel", "remote_control", "admin", "metrics"))
+    ports = "".join(f"{name} = 0\n" for name in LISTENERS)
     return f'[listen]\naddress = "{LOOPBACK}"\n{ports}\n[log]\nlevel = "{log_level}"\n\n{more}'
 
 
@@ -179,7 +183,7 @@ class RunningGateway:
         return True
 
     def address(self, listener: str) -> tuple[str, int]:
-        """Where a listener is, by its name in the ready file: sip_udp, autop_https, channel, remote_control, admin, metrics."""
+        """Where a listener is, by its name in the ready file (`LISTENERS`)."""
         host, port = self.ready[listener]
         return str(host), int(port)
 

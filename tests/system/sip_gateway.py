@@ -12,12 +12,13 @@ from sip.directory import UNKNOWN, Absent, AccountFacts, Question
 from sip.events import CallEnded, Malformed, Output, Refused
 from sip.limits import SipLimits
 from sip.net.service import SipService
+from sip.net.stream import StreamLimits
 
 
 class Gateway:
     """The service, what it was told to keep, and what it said."""
 
-    def __init__(self, limits: SipLimits | None, secret: bytes) -> None:
+    def __init__(self, limits: SipLimits | None, secret: bytes, streams: StreamLimits | None = None) -> None:
         self.accounts: dict[str, AccountFacts] = {}
         self.plans: dict[tuple[str, str], RingPlan] = {}
         self.stored: dict[str, tuple[Binding, ...]] = {}
@@ -48,6 +49,8 @@ class Gateway:
             observe=self._observe,
             clock=time.monotonic,
             wall=time.time,
+            entropy=os.urandom,
+            stream_limits=streams,
         )
 
     def account(self, username: str) -> AccountFacts | Absent | None:
@@ -79,9 +82,10 @@ async def gateway(
     limits: SipLimits | None = None,
     secret: bytes = b"",
     bindings: Mapping[str, tuple[Binding, ...]] | None = None,
+    streams: StreamLimits | None = None,
 ) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A running gateway and its address. At the end: no input may have raised inside it."""
-    running = Gateway(limits, secret or os.urandom(32))
+    running = Gateway(limits, secret or os.urandom(32), streams)
     for aor, stored in (bindings or {}).items():
         running.service.load_bindings(aor, stored)
     address = await running.service.start(host, 0)

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.tls import local_certificates
 from tests.system.fleet import add_devices, add_site, each_calls_the_next
-from tests.system.peers import ROOT, RunningGateway, free_udp_port, loopback_config, needs, wait_until
+from tests.system.peers import LISTENERS, ROOT, RunningGateway, free_udp_port, loopback_config, needs, wait_until
 from tests.system.sipp_load import register
 
 pytestmark = pytest.mark.system
@@ -69,7 +69,7 @@ def test_check_config_prints_every_default(tmp_path: Path) -> None:
     assert f"portico run --config {file}" in checked.stdout
 
 
-@pytest.mark.parametrize("listener", ["sip_udp", "autop_https", "channel", "remote_control", "admin", "metrics"])
+@pytest.mark.parametrize("listener", LISTENERS)
 def test_a_taken_port_is_named(tmp_path: Path, listener: str) -> None:
     kind = socket.SOCK_DGRAM if listener == "sip_udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as taken:

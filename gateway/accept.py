@@ -1,0 +1,355 @@
+"""`Acceptor`: takes TCP connections and brings them through TLS without letting strangers tie the node up.
+
+Counted are *strangers*: connections whose peer has proven nothing yet. Bounds: all of a listener's, those of one source (an
+IPv4 address, an IPv6 /64), TLS handshakes at once (of the whole node, and of one source). A connection that says nothing gets
+no handshake place. Where all places are taken, whoever has held one longest beyond a short grace gives it up, so that silent
+or stalling peers delay an honest one by that grace at most. Server objects of asyncio hide all this, so the listening socket
+is ours. TCP_DEFER_ACCEPT is not used: it would let silent peers outlive the deadlines, which begin at the accept.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+BACKLOG = 1024
+AT_A_TIME = 100
+"""Connections taken in one turn of the loop, so that a flood leaves others theirs."""
+RETRY = 0.2
+"""Seconds until accepting is tried again after the system had no descriptor left."""
+_NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLimits:
+    """Bounds of one listener; seconds."""
+
+    strangers: int = 4096
+    strangers_per_source: int = 1024
+    """A building behind one NAT comes back all at once after a restart."""
+    pressed_seconds: float = 1.0
+    """How long a stranger may keep its seat when others wait for one."""
+    tls_seconds: float = 10.0
+    """From the accept to the end of the TLS handshake."""
+    user_timeout_seconds: float = 30.0
+    """TCP_USER_TIMEOUT: how long sent octets may stay unacknowledged."""
+
+
+class _Source:
+    """One source's share of the places. `waiting` want one of them, `members` want or have one."""
+
+    __slots__ = ("free", "members", "waiting")
+
+    def __init__(self, places: int) -> None:
+        self.free = asyncio.Semaphore(places)
+        self.waiting = self.members = 0
+
+
+class HandshakePlaces:
+    """TLS handshakes at once, on all listeners of the node together. `place` waits for one."""
+
+    def __init__(self, places: int = 50, per_source: int = 25, pressed_seconds: float = 1.0) -> None:
+        self._free = asyncio.Semaphore(places)
+        self._per_source = per_source
+        self._grace = pressed_seconds
+        self._sources: dict[str, _Source] = {}
+        self._holders: dict[asyncio.Task[None], tuple[float, _Source]] = {}
+        self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextlib.asynccontextmanager
+    async def place(self, name: str) -> AsyncIterator[None]:
+        """Hold a place while inside. Who holds one beyond the grace while others wait is cancelled."""
+        source = self._sources.setdefault(name, _Source(self._per_source))
+        source.members += 1
+        try:
+            await self._wait_for_share(source)
+            try:
+                await self._wait_for_place()
+                task = _this_task()
+                self._holders[task] = (asyncio.get_running_loop().time(), source)
+                self._press()  # so that this one's time is watched too
+                try:
+                    yield
+                finally:
+                    del self._holders[task]
+                    self._free.release()
+            finally:
+                source.free.release()
+        finally:
+            source.members -= 1
+            if not source.members:
+                del self._sources[name]
+
+    async def _wait_for_share(self, source: _Source) -> None:
+        source.waiting += 1
+        try:
+            self._press()
+            await source.free.acquire()
+        finally:
+            source.waiting -= 1
+
+    async def _wait_for_place(self) -> None:
+        self._waiting += 1
+        try:
+            self._press()
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+
+    def _press(self) -> None:
+        """Put out who overstayed, as many as wait; look again when the next one will have."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wanted = self._waiting if self._free.locked() else 0
+        for task, (since, source) in self._holders.items():  # in order of arrival
+            if wanted <= 0 and not (source.waiting and source.free.locked()):
+                continue
+            if since + self._grace > loop.time():
+                self._timer = loop.call_at(since + self._grace, self._press)
+                return
+            if not task.cancelling():
+                task.cancel()
+            wanted -= 1
+
+
+class Seat:
+    """A stranger's place. Its connection must `release` it as soon as the peer is known, and when it is lost."""
+
+    __slots__ = ("_acceptor", "end", "since", "source")
+
+    def __init__(self, source: str, since: float, acceptor: "Acceptor") -> None:
+        self.source = source
+        self.since = since
+        self._acceptor: Acceptor | None = acceptor
+        self.end: Callable[[], None] = lambda: None
+        """Puts the stranger out."""
+
+    def release(self) -> None:
+        """Give the seat back; the connection may go on. Further calls do nothing."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.left(self)
+
+
+class Acceptor:
+    """One listening TCP socket. `connect(seat)` makes the asyncio protocol of a connection, which owns it from then on.
+
+    `tls` None: plain TCP. `refused(reason)` counts: "strangers-per-source", "strangers" (put out for
+    a newcomer), "pressed" (put out of its handshake), "handshake", "no-descriptor".
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[Seat], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        handshakes: HandshakePlaces,
+        refused: Callable[[str], None],
+        limits: AcceptLimits | None = None,
+    ) -> None:
+        self._connect = connect
+        self._tls = tls
+        self._handshakes = handshakes
+        self._refused = refused
+        self._limits = limits or AcceptLimits()
+        self._strangers: dict[Seat, None] = {}  # in order of arrival
+        self._sources: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
+        self._reading = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._full = False
+        """Paused because every seat is taken, not for want of descriptors."""
+
+    @property
+    def strangers(self) -> int:
+        """Connections whose peer has proven nothing yet."""
+        return len(self._strangers)
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen on an IP literal; port 0 picks a free one. Returns what was bound. Raises OSError and ValueError."""
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.bind((host, port))
+            opened.listen(BACKLOG)
+        except OSError:
+            opened.close()
+            raise
+        self._listener = opened
+        self._resume()
+        name = opened.getsockname()
+        return str(name[0]), int(name[1])
+
+    async def stop(self) -> None:
+        """Stop listening and drop what has not reached its protocol. Connections that have are their owner's."""
+        self._pause()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def left(self, seat: Seat) -> None:
+        """A seat is free again (`Seat.release`)."""
+        del self._strangers[seat]
+        self._sources[seat.source] -= 1
+        if not self._sources[seat.source]:
+            del self._sources[seat.source]
+        if self._full:
+            self._again()
+
+    def _resume(self) -> None:
+        """Accept (again), unless we stopped or wait for descriptors."""
+        if self._listener is not None and not self._reading and self._timer is None:
+            self._reading = True
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _pause(self, until: float | None = None) -> None:
+        """Accept nothing until this time of the loop (None: for good)."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if until is None else loop.call_at(until, self._again)
+        if self._reading and self._listener is not None:
+            self._reading = False
+            loop.remove_reader(self._listener)
+
+    def _again(self) -> None:
+        self._full = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._resume()
+
+    def _accept(self, listener: socket.socket) -> None:
+        """The listening socket is readable."""
+        for turn in range(AT_A_TIME):
+            full = len(self._strangers) >= self._limits.strangers
+            # That somebody waits is certain in the first turn only.
+            if not self._reading or (full and (turn or not self._make_room())):
+                return
+            try:
+                connection, peer = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as failed:
+                if failed.errno in _NO_DESCRIPTOR:
+                    self._refused("no-descriptor")
+                    self._pause(asyncio.get_running_loop().time() + RETRY)
+                    return
+                continue  # the peer gave up before we came to it
+            self._admit(connection, source_of(str(peer[0])))
+
+    def _make_room(self) -> bool:
+        """Put out the stranger who came first, if its grace is over; else wait until it is."""
+        oldest = next(iter(self._strangers))
+        until = oldest.since + self._limits.pressed_seconds
+        if until > asyncio.get_running_loop().time():
+            self._pause(until)
+            self._full = True
+            return False
+        self._refused("strangers")
+        oldest.end()
+        oldest.release()
+        return True
+
+    def _admit(self, connection: socket.socket, source: str) -> None:
+        held = self._sources.get(source, 0)
+        if held >= self._limits.strangers_per_source:
+            self._refused("strangers-per-source")
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        seat = Seat(source, loop.time(), self)
+        self._sources[source] = held + 1
+        self._strangers[seat] = None
+        task = loop.create_task(self._bring(connection, seat))
+        seat.end = task.cancel  # type: ignore[assignment]
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            # Here and not in the task: one that is cancelled before its first step runs none of its own lines.
+            self._tasks.discard(task)
+            if task.cancelled():
+                self._refused("pressed")
+                seat.release()
+            connection.close()  # where a transport holds it, it stays open until the transport closes
+
+        task.add_done_callback(done)
+
+    async def _bring(self, connection: socket.socket, seat: Seat) -> None:
+        """Bring one connection to its protocol."""
+        loop = asyncio.get_running_loop()
+        try:
+            _tune(connection, self._limits.user_timeout_seconds)
+            if self._tls is None:
+                transport, _ = await loop.connect_accepted_socket(lambda: self._connect(seat), connection)
+            else:
+                async with asyncio.timeout(self._limits.tls_seconds):
+                    await _heard(connection)
+                    async with self._handshakes.place(seat.source):
+                        transport, _ = await loop.connect_accepted_socket(
+                            lambda: self._connect(seat),
+                            connection,
+                            ssl=self._tls,
+                            ssl_handshake_timeout=self._limits.tls_seconds,
+                            ssl_shutdown_timeout=self._limits.tls_seconds,
+                        )
+        except OSError:  # also ssl.SSLError and TimeoutError
+            self._refused("handshake")
+            seat.release()
+            return
+        seat.end = transport.abort
+
+
+def source_of(host: str) -> str:
+    """Whom an address counts for: itself, or for IPv6 its /64, which one host has whole."""
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False).network_address)
+
+
+def _tune(connection: socket.socket, user_timeout: float) -> None:
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # so that a peer that vanished is known within the timeout
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(user_timeout / 2)))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(user_timeout / 6)))
+    with contextlib.suppress(OSError):  # not on every kernel; the deadlines hold without it
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout * 1000))
+
+
+async def _heard(connection: socket.socket) -> None:
+    """Wait until the peer has said something, without reading it."""
+    loop = asyncio.get_running_loop()
+    heard: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection.fileno(), _settle, heard)
+    try:
+        await heard
+    finally:
+        loop.remove_reader(connection.fileno())
+
+
+def _settle(heard: asyncio.Future[None]) -> None:
+    if not heard.done():
+        heard.set_result(None)
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
