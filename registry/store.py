@@ -4,7 +4,8 @@ Rules every engine keeps; `tests/contract/test_store.py` holds them to it:
 
 - A record's **version** is the store's sequence number of the write that made it. Sequence numbers only rise, and every
   write, delete included, has its own. Version 0 means "no such record".
-- `batch` is atomic: all its writes happen, in order, or none does and an error says why.
+- `batch` is atomic: all its writes happen, in order, or none does and an error says why. Their sequence numbers are
+  consecutive: nobody else's write comes in between.
 - `batch` returns only once the writes would survive kill -9 of this process (and, where `durable`, a power cut).
 - A unique index value is held by at most one record of a kind.
 - The change feed holds every write in sequence order. It is bounded: a follower that fell behind gets `ChangesLost`.

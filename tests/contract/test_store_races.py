@@ -174,3 +174,11 @@ async def test_errors_are_registry_errors(store: Store) -> None:
         assert issubclass(error, RegistryError)
     with pytest.raises(RegistryError):
         await store.batch([Require(Site, "gone")])
+
+
+async def test_the_writes_of_one_batch_have_consecutive_versions_among_concurrent_batches(store: Store) -> None:
+    batches = [[Put(site(f"{number}-{part}", "x")) for part in range(5)] for number in range(20)]
+    answers = await asyncio.gather(*(store.batch(writes) for writes in batches))
+    for versions in answers:
+        assert versions == tuple(range(versions[0], versions[0] + 5))
+    assert sorted(version for versions in answers for version in versions) == list(range(1, 101))
