@@ -32,18 +32,23 @@ class OwnAddress:
         self._sent_by.add((shown, port))
         key = transport + "6" if b":" in bare else transport
         self._via[key] = b"SIP/2.0/%b %b:%d;branch=" % (transport.upper().encode(), shown, port)
-        parameter = b"" if transport == "udp" else b";transport=" + transport.encode()
+        # RFC 7118 5.2.4 defines the one parameter "ws" for both.
+        parameter = b"" if transport == "udp" else b";transport=" + transport.replace("wss", "ws").encode()
         self._route[key] = b"@%b:%d%b;lr>" % (shown, port, parameter)
 
     def via(self, flow: Flow, branch: bytes) -> bytes:
         """The Via value of a request that we send over this flow."""
         found = self._via.get(flow.address_key)
-        return (self._via[flow.transport] if found is None else found) + branch
+        return (self._other(self._via, flow) if found is None else found) + branch
 
     def record_route(self, flow: Flow, token: bytes) -> bytes:
         """The Record-Route value that brings requests of the dialog back to us with the token."""
         found = self._route.get(flow.address_key)
-        return b"<sip:" + token + (self._route[flow.transport] if found is None else found)
+        return b"<sip:" + token + (self._other(self._route, flow) if found is None else found)
+
+    def _other(self, known: dict[str, bytes], flow: Flow) -> bytes:
+        """For a flow of a family or transport that is not advertised: it was before a restart, and such flows are dead."""
+        return known.get(flow.transport) or next(iter(known.values()))
 
     def is_sent_by(self, host: bytes, port: int | None) -> bool:
         """Whether a Via with this sent-by is ours."""

@@ -29,6 +29,8 @@ from sip.transaction_layer import TransactionLayer
 DIALOG_MAKERS = frozenset((b"INVITE", b"SUBSCRIBE", b"REFER"))
 """Requests outside a dialog that may create one: they get our Record-Route."""
 MAX_FORWARDS = 70
+LARGE_ON_UDP = 1300 - 300
+"""Octets of a received request that our Via and Record-Route make more than 1300: it wants a stream (RFC 3261 18.1.1)."""
 
 
 class Proxy(BranchOwner):
@@ -181,7 +183,8 @@ class Proxy(BranchOwner):
         while context.stages:
             stage = context.stages.pop(0)
             instance = instance_of(context.request.uri)
-            found = targets(stage, self._location, context.caller_account, context.caller_flow, now, instance)
+            large = _size(context.request) > LARGE_ON_UDP
+            found = targets(stage, self._location, context.caller_account, context.caller_flow, now, instance, large)
             if not found:
                 continue
             if len(found) > context.breadth:
@@ -214,6 +217,9 @@ class Proxy(BranchOwner):
                     context.caller_flow.name,
                     target.flow.name,
                 )
+                if context.caller_flow.address_key != target.flow.address_key:
+                    # The two sides reach us in different ways: one Record-Route for each (RFC 5658).
+                    out.prepend(b"record-route", self._own.record_route(context.caller_flow, token))
                 out.prepend(b"record-route", self._own.record_route(target.flow, token))
         branch = Branch(context, target, self)
         context.branches.append(branch)
@@ -378,3 +384,8 @@ class Proxy(BranchOwner):
         out = response.copy()
         out.remove_first_value(b"via")
         self.layer.respond(context.server, out, now)
+
+
+def _size(request: Request) -> int:
+    """Octets of the headers and the body, nearly."""
+    return len(request.body) + sum(map(len, request.lines))

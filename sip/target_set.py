@@ -19,18 +19,25 @@ class Target(NamedTuple):
 
 
 def targets(
-    stage: RingStage, location: Location, caller: str, caller_flow: Flow, now: float, instance: bytes = b""
+    stage: RingStage,
+    location: Location,
+    caller: str,
+    caller_flow: Flow,
+    now: float,
+    instance: bytes = b"",
+    stream: bool = False,
 ) -> list[Target]:
     """The targets of a stage, each contact of a flow once, never the caller's own device; of one `instance` only where a GRUU
     asks for it (RFC 5627).
 
     Two bindings of one device (same instance-id, several reg-ids) are two flows to one phone: the one refreshed last is
     taken (RFC 5626 7, "MUST NOT populate the target set with more than one contact with the same AOR and instance-id").
+    A `stream` among them comes first where it is wanted: a large request may be too much for UDP (RFC 3261 18.1.1).
     """
     found: list[Target] = []
     seen: set[tuple[str, bytes]] = set()
     for account in stage.accounts:
-        for binding in _one_per_instance(location.bindings(account, now)):
+        for binding in _one_per_instance(location.bindings(account, now), stream):
             name = binding.flow.name
             if instance and binding.instance_id != instance:
                 continue
@@ -60,11 +67,14 @@ def _target(account: str, binding: LiveBinding) -> Target:
     return Target(account, binding.contact, binding.flow, binding.path, binding.instance_id)
 
 
-def _one_per_instance(bindings: tuple[LiveBinding, ...]) -> list[LiveBinding]:
-    """Newest first, one per instance-id; bindings without one are all kept."""
+def _one_per_instance(bindings: tuple[LiveBinding, ...], stream: bool) -> list[LiveBinding]:
+    """Highest q and newest first, one per instance-id; bindings without one are all kept."""
     chosen: list[LiveBinding] = []
     seen: set[bytes] = set()
-    for one in sorted(bindings, key=lambda one: (-one.q, -one.updated)) if len(bindings) > 1 else bindings:
+    ordered = bindings
+    if len(bindings) > 1:
+        ordered = tuple(sorted(bindings, key=lambda one: (-one.q, stream and not one.flow.reliable, -one.updated)))
+    for one in ordered:
         if one.instance_id:
             if one.instance_id in seen:
                 continue

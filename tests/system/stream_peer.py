@@ -1,6 +1,7 @@
 """A SIP peer on a TCP or TLS connection, and a gateway that accepts such connections, for tests over real sockets."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,11 +92,36 @@ class StreamPeer:
             except ConnectionError:
                 return
 
+    def reply(self, request: Request, status: int) -> None:
+        self.send(self.phone.reply(request, status))
+
     def close(self) -> None:
         self.writer.close()
 
     def kill(self) -> None:
         self.writer.transport.abort()
+
+
+class DatagramPeer(StreamPeer):
+    """The same over UDP."""
+
+    def __init__(self, address: Address, user: str) -> None:
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(address)
+        self._socket.setblocking(False)
+        self._transport = "udp"
+        host, port = self._socket.getsockname()[:2]
+        self.phone = Phone(user[:1].upper(), user, host, port, password=b"secret")
+
+    def send(self, data: bytes) -> None:
+        self._socket.send(data)
+
+    async def receive(self, seconds: float = 5.0) -> bytes:
+        async with asyncio.timeout(seconds):
+            return await asyncio.get_running_loop().sock_recv(self._socket, 65535)
+
+    def kill(self) -> None:
+        self._socket.close()
 
 
 class Streams:
@@ -111,6 +137,9 @@ class Streams:
         self.peers: list[StreamPeer] = []
 
     async def dial(self, transport: str, user: str = "u1", local: str = "") -> StreamPeer:
+        if transport == "udp":
+            self.peers.append(peer := DatagramPeer(self.addresses["udp"], user))
+            return peer
         tls = self.client_tls if transport == "tls" else None
         return await self.connect(transport, tls, user, local)
 
