@@ -130,6 +130,7 @@ class Node:
             wall=self._wall,
             entropy=entropy,
             stream_limits=StreamLimits(idle_seconds=config.sip.stream_idle_seconds),
+            websocket_origins=config.sip.websocket_origins,
         )
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
         await self._listen(
@@ -139,6 +140,8 @@ class Node:
         self._handshakes = HandshakePlaces()
         await self._listen_streams(sip, "tcp", config.listen.sip_tcp, None)
         await self._listen_streams(sip, "tls", config.listen.sip_tls, self._tls.context([]))
+        await self._listen_streams(sip, "ws", config.listen.sip_ws, None)
+        await self._listen_streams(sip, "wss", config.listen.sip_wss, self._tls.context(["http/1.1"]))
 
         # The channel, and Remote Control through it.
         self._channel_tls = self._tls.context([ALPN])

@@ -20,6 +20,7 @@ HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")
 DnsName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
 ]
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]{1,253})$")]
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -41,6 +42,8 @@ class Listen(_Section):
         default=5061,
         description="SIP over TLS. One certificate serves every name a device may ask for (SNI).",
     )
+    sip_ws: Port = Field(default=5066, description="SIP over WebSocket (RFC 7118), for browsers behind a TLS proxy of yours.")
+    sip_wss: Port = Field(default=5067, description="SIP over secure WebSocket.")
     autop_https: Port = Field(default=8443, description="Auto-provisioning over HTTPS.")
     autop_http: Port = Field(
         default=OFF, description="Auto-provisioning without TLS, for devices that cannot do better; off by default."
@@ -75,9 +78,14 @@ class Sip(_Section):
     registration_seconds: Annotated[int, Field(ge=30, le=65535)] = Field(
         default=300, description="Registration time written into devices' configurations, seconds."
     )
+    websocket_origins: tuple[Origin, ...] = Field(
+        default=(),
+        description='Origins whose pages may open SIP WebSockets; none: pages of this host; "*": all. '
+        "Clients that are no browser send no Origin and are always let in.",
+    )
     stream_idle_seconds: Annotated[int, Field(ge=30, le=86400)] = Field(
         default=660,
-        description="Silence after which a TCP or TLS connection is closed, seconds; longer than two registrations, "
+        description="Silence after which a SIP connection is closed, seconds; longer than two registrations, "
         "because not every device pings.",
     )
 

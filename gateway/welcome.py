@@ -10,6 +10,8 @@ _LISTENERS = {
     "sip_udp": "SIP (UDP)",
     "sip_tcp": "SIP (TCP)",
     "sip_tls": "SIP (TLS)",
+    "sip_ws": "SIP (WebSocket)",
+    "sip_wss": "SIP (secure WebSocket)",
     "autop_https": "autop (HTTPS)",
     "autop_http": "autop (HTTP)",
     "channel": "device channel (TLS)",

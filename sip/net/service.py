@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from sip.flow import Flow
 from sip.net.deadline import DeadlineTimer
 from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
 from sip.net.udp import UdpSocket
+from sip.net.websocket import OriginRule, WebSocketFraming
 
 FETCH_DEADLINE = 4.0
 """Seconds a fact may take to come; the core gives up by itself a little later (`SipLimits.parked_seconds`)."""
@@ -53,6 +54,7 @@ class SipService:
         wall: Callable[[], float],
         entropy: Callable[[int], bytes],
         stream_limits: StreamLimits | None = None,
+        websocket_origins: Iterable[str] = (),
     ) -> None:
         self._core = core
         self._facts = facts
@@ -63,6 +65,7 @@ class SipService:
         self._wall = wall
         self._sockets: list[UdpSocket] = []
         self._stream_limits = stream_limits or StreamLimits()
+        self._origins = OriginRule(websocket_origins)
         self._streams = Streams(self, clock=clock, entropy=entropy, limits=self._stream_limits)
         self._timer: DeadlineTimer | None = None
         self._fetches: set[asyncio.Task[None]] = set()
@@ -74,14 +77,14 @@ class SipService:
 
         `advertise` is the host that devices reach it at, where that is not `host` itself (a wildcard, a NAT). Raises OSError.
         """
-        opened = UdpSocket(self.received, self.drained)
+        opened = UdpSocket(self.received, self.drained, self._core.backlog)
         bound = opened.open(asyncio.get_running_loop(), host, port)
         self._sockets.append(opened)
         self.listening("udp", bound, advertise)
         return bound
 
     def listening(self, transport: str, bound: tuple[str, int], advertise: str = "") -> None:
-        """Streams of this transport ("tcp", "tls") are accepted at this address from now on; `advertise` as for `start`."""
+        """Streams of this transport ("tcp", "tls", "ws", "wss") are accepted at this address; `advertise` as for `start`."""
         self._core.advertise(transport, advertise or _reachable(bound[0]), bound[1])
         if self._timer is None:
             self._timer = DeadlineTimer(asyncio.get_running_loop(), self._clock, self._on_deadline)
@@ -89,7 +92,9 @@ class SipService:
 
     def connect(self, transport: str, seat: Seat) -> Connection:
         """The protocol of one accepted connection. It releases the seat once its peer has proven an account, or has left."""
-        return Connection(self._streams, transport, PlainFraming(self._stream_limits.message_octets), seat)
+        octets = self._stream_limits.message_octets
+        framing = WebSocketFraming(octets, self._origins) if transport.startswith("ws") else PlainFraming(octets)
+        return Connection(self._streams, transport, framing, seat)
 
     async def stop(self) -> None:
         """Close the sockets, end the timer and the fetches. What the core still had to say about bindings is passed on."""

@@ -126,7 +126,7 @@ class Answer:
     json: Any
 
 
-LISTENERS = ("sip_udp", "sip_tcp", "sip_tls", "autop_https", "channel", "remote_control", "admin", "metrics")
+LISTENERS = ("sip_udp", "sip_tcp", "sip_tls", "sip_ws", "sip_wss", "autop_https", "channel", "remote_control", "admin", "metrics")
 """The listeners of a node on loopback, by their names in the configuration and the ready file."""
 
 

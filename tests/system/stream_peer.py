@@ -10,6 +10,10 @@ from pathlib import Path
 from time import time
 from typing import Self
 
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import Event, TextMessage
+from wsproto.events import Request as Upgrade
+
 from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
 from gateway.tls import ServerTls, local_certificates, utc
 from sip.framing import KEEPALIVE, PONG, StreamFramer
@@ -124,8 +128,38 @@ class DatagramPeer(StreamPeer):
         self._socket.close()
 
 
+class WebSocketPeer(StreamPeer):
+    """The same over a WebSocket, as a browser does it: Via and Contact name no address (RFC 7118 5.2)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: str, transport: str) -> None:
+        super().__init__(reader, writer, user, transport)
+        self._transport = "wss" if transport == "tls" else "ws"
+        self.phone.sent_by = b"df7jal23ls0d.invalid"
+        self.phone.contact = b"sip:%b@df7jal23ls0d.invalid;transport=ws" % user.encode()
+        self._socket = WSConnection(ConnectionType.CLIENT)
+
+    async def upgrade(self, origin: bytes = b"") -> Event:
+        """The answer to the upgrade; `origin` as a page's."""
+        headers = [(b"Origin", origin)] if origin else []
+        self.writer.write(self._socket.send(Upgrade(host="gw.test", target="/", subprotocols=["sip"], extra_headers=headers)))
+        return await self._event()
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(self._socket.send(TextMessage(self.own(data).decode())))
+
+    async def receive(self, seconds: float = 5.0) -> bytes:
+        async with asyncio.timeout(seconds):
+            event = await self._event()
+        return event.data.encode() if isinstance(event, TextMessage) else b""
+
+    async def _event(self) -> Event:
+        while (event := next(self._socket.events(), None)) is None:
+            self._socket.receive_data(await self.reader.read(65536) or None)
+        return event
+
+
 class Streams:
-    """A gateway with UDP, TCP and TLS on one host."""
+    """A gateway with all transports on one host."""
 
     def __init__(self, running: Gateway, udp: Address, certificates: Path) -> None:
         self.running = running
@@ -140,13 +174,16 @@ class Streams:
         if transport == "udp":
             self.peers.append(peer := DatagramPeer(self.addresses["udp"], user))
             return peer
-        tls = self.client_tls if transport == "tls" else None
+        tls = self.client_tls if transport in ("tls", "wss") else None
         return await self.connect(transport, tls, user, local)
 
     async def connect(self, transport: str, tls: ssl.SSLContext | None = None, user: str = "u1", local: str = "") -> StreamPeer:
         """A connection to this port, with TLS of the caller's choice."""
-        peer = await StreamPeer.dial(self.addresses[transport], user, tls, local)
+        kind = WebSocketPeer if transport.startswith("ws") else StreamPeer
+        peer = await kind.dial(self.addresses[transport], user, tls, local)
         self.peers.append(peer)
+        if isinstance(peer, WebSocketPeer):
+            await peer.upgrade()
         return peer
 
 
@@ -160,7 +197,12 @@ async def stream_gateway(
             running.add(f"u{number}")
         site = Streams(running, address, folder)
         handshakes = HandshakePlaces()
-        for transport, context in (("tcp", None), ("tls", site.tls.context([]))):
+        for transport, context in (
+            ("tcp", None),
+            ("tls", site.tls.context([])),
+            ("ws", None),
+            ("wss", site.tls.context(["http/1.1"])),
+        ):
             acceptor = Acceptor(
                 connect=partial(running.service.connect, transport),
                 tls=context,

@@ -1,4 +1,4 @@
-"""Calls between UDP, TCP and TLS, and what becomes of flows that end (traps 19 and 25 of sip-core.md, R16)."""
+"""Calls between UDP, TCP, TLS, WS and WSS, and what becomes of flows that end (traps 19 and 25 of sip-core.md, R16)."""
 
 import asyncio
 import shutil
@@ -8,15 +8,16 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from wsproto.events import AcceptConnection, RejectConnection
 
 from gateway.tls import local_certificates, utc
 from sip.message import Request, Response
 from sip.net.stream import StreamLimits
 from sip.parser import parse
-from tests.system.stream_peer import StreamPeer, Streams, stream_gateway
+from tests.system.stream_peer import StreamPeer, Streams, WebSocketPeer, stream_gateway
 
 pytestmark = pytest.mark.system
-TRANSPORTS = ("udp", "tcp", "tls")
+TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
 
 async def _invite(caller: StreamPeer, dialled: bytes, body: bytes = b"") -> Request:
@@ -165,6 +166,18 @@ async def test_a_certificate_is_renewed_without_dropping_anyone(tmp_path: Path) 
 def _certificate(peer: StreamPeer) -> bytes:
     connection: ssl.SSLObject = peer.writer.get_extra_info("ssl_object")
     return connection.getpeercert(binary_form=True) or b""
+
+
+@pytest.mark.parametrize(("origin", "status"), [(b"https://gw.test", 101), (b"https://evil.test", 403)])
+async def test_a_foreign_page_gets_no_websocket(tmp_path: Path, origin: bytes, status: int) -> None:
+    async with stream_gateway(tmp_path) as site:
+        peer = await WebSocketPeer.dial(site.addresses["ws"])
+        site.peers.append(peer)
+        answer = await peer.upgrade(origin)
+        assert isinstance(answer, AcceptConnection if status == 101 else RejectConnection)
+        if isinstance(answer, RejectConnection):
+            assert answer.status_code == status
+            await peer.closed(1.0)
 
 
 async def test_a_slow_callee_is_cut_off_and_its_caller_told(tmp_path: Path) -> None:
