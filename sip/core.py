@@ -24,6 +24,7 @@ from sip.location import Location
 from sip.loop_detection import is_looping
 from sip.message import Request
 from sip.outbound import DialogTokens, Hop
+from sip.overload import Overload, put_off
 from sip.own_address import OwnAddress
 from sip.parking import Parked, Parking
 from sip.parser import parse
@@ -106,6 +107,7 @@ class SipCore:
             limit=self._limits.live_calls,
             give_up_after=self._limits.call_seconds,
         )
+        self._overload = Overload(self._limits.transactions)
         self._parking = Parking(self._deadlines, self._park_over, limit=self._limits.parked, seconds=self._limits.parked_seconds)
         self._proxy = Proxy(
             own=self._own,
@@ -143,6 +145,8 @@ class SipCore:
             if answer is not None:
                 self._outputs.append(Send(flow, answer))
             return
+        if self._overload.pressed and self._puts_off(data, flow, now):
+            return
         try:
             message = parse(data)
         except MalformedMessage as error:
@@ -152,6 +156,26 @@ class SipCore:
             self._checked(self._request, message, flow, now)
         elif not self._layer.received(message, now):
             self._outputs.append(Refused("stray response", 0, flow))
+
+    def backlog(self, waits: bool) -> None:
+        """A socket has messages waiting longer than it should, or not any more (`overload.py`)."""
+        self._overload.backlog(waits)
+
+    def _puts_off(self, data: bytes, flow: Flow, now: float) -> bool:
+        """Under overload, new work of strangers gets its 503 before anything else is done for it."""
+        self._overload.held(self._layer.server_count + self._layer.client_count)
+        if not self._overload.pressed or self._sources.is_known(flow.source, now):
+            return False
+        request = put_off(data)
+        if request is None:
+            return False
+        try:
+            key = self._layer.key(request)
+            stamp_received(request, flow)
+            self._refuse(key, request, flow, 503, "overload", self._retry_after())
+        except MalformedMessage:
+            return False
+        return True
 
     def _checked(self, act: Callable[[Request, Flow, float], None], request: Request, flow: Flow, now: float) -> None:
         """Headers are read when they are needed, so some are found broken only then: 400. All are, before a transaction opens."""
@@ -391,6 +415,7 @@ class SipCore:
             self._refuse(key, request, flow, 503, "transactions full", self._retry_after())
             return None
         transaction = self._layer.open(key, request, flow, now)
+        self._overload.held(self._layer.server_count + self._layer.client_count)
         if request.method == b"INVITE":
             self._layer.respond(transaction, make_response(request, 100), now)
         return transaction

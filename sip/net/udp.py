@@ -6,6 +6,7 @@ one round of outputs.
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 
 from sip.flow import Flow
@@ -15,16 +16,25 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 LARGEST = 65535
 BURST = 64
 """Datagrams per wake-up, so that timers and other sockets get their turn."""
+BACKLOG = 1024 * 1024
+"""Octets of kernel memory waiting past which we are behind: about 800 messages, a tenth of a second of work."""
+_SO_MEMINFO = 55
+"""Linux: an array of 32-bit numbers, of which the first is what the receive queue takes up now (sock_diag.h, SK_MEMINFO_*)."""
 MAX_FLOWS = 131_072
 """Flow objects kept for addresses seen; past it all are made afresh."""
 
 
 class UdpSocket:
-    """One bound socket. `received(data, flow)` is called per datagram, then `drained()` once per wake-up."""
+    """One bound socket. `received(data, flow)` is called per datagram, then `drained()` once per wake-up; `backlog(waits)` when
+    more than `BACKLOG` waits in the kernel after a whole burst was read, and when it no longer does."""
 
-    def __init__(self, received: Callable[[bytes, Flow], None], drained: Callable[[], None]) -> None:
+    def __init__(
+        self, received: Callable[[bytes, Flow], None], drained: Callable[[], None], backlog: Callable[[bool], None]
+    ) -> None:
         self._received = received
         self._drained = drained
+        self._backlog = backlog
+        self._behind = False
         self._flows: dict[tuple[str, int], Flow] = {}
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,6 +89,9 @@ class UdpSocket:
             try:
                 data, address = opened.recvfrom(LARGEST)
             except BlockingIOError:
+                if self._behind:
+                    self._behind = False
+                    self._backlog(False)
                 break
             except OSError:
                 # An ICMP error of an earlier datagram is reported here; the next read goes on.
@@ -90,4 +103,15 @@ class UdpSocket:
                     flows.clear()
                 flow = flows[source] = Flow("udp", self.local, source[0].partition("%")[0], source[1])
             self._received(data, flow)
+        else:
+            self._weigh(opened)
         self._drained()
+
+    def _weigh(self, opened: socket.socket) -> None:
+        """A whole burst was read: how much still waits? One system call tells. Being behind ends when nothing does."""
+        if self._behind:
+            return
+        waiting = int.from_bytes(opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[:4], sys.byteorder)
+        if waiting > min(BACKLOG, self.receive_buffer):
+            self._behind = True
+            self._backlog(True)
