@@ -1,0 +1,111 @@
+"""Overload on the core: strangers' new work is put off, known devices and what has begun go on."""
+
+import pytest
+
+from sip.events import Refused
+from sip.limits import SipLimits
+from sip.message import Request
+from sip.overload import Overload, put_off
+from sip.parser import parse
+from tests.sip.phones import Phone, Stage
+
+
+def pressed() -> tuple[Stage, Phone, Phone]:
+    """A stage that is behind, a device it knows, and a stranger with an account."""
+    stage = Stage()
+    known, stranger = stage.registered("A", "100"), stage.phone("S", "101")
+    stage.core.backlog(True)
+    return stage, known, stranger
+
+
+@pytest.mark.parametrize("method", [b"REGISTER", b"INVITE", b"MESSAGE", b"OPTIONS", b"SUBSCRIBE", b"PUBLISH"])
+def test_a_strangers_new_request_is_put_off_and_a_known_devices_is_not(method: bytes) -> None:
+    stage, known, stranger = pressed()
+    for phone, status in ((stranger, 503), (known, 401 if method == b"REGISTER" else 200 if method == b"OPTIONS" else 407)):
+        stage.book.receive(phone.request(method, b"sip:gw.test"), phone.flow).sees(f"{phone.letter} {status} {method.decode()}")
+    assert [one.reason for one in stage.said(Refused)] == ["overload"]
+    stage.core.backlog(False)
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 401 REGISTER")
+
+
+def test_the_503_is_a_whole_answer_with_a_spread_retry_after() -> None:
+    stage, _, stranger = pressed()
+    waits = set()
+    for _ in range(20):
+        request = stranger.request(b"INVITE", b"sip:100@gw.test", headers=(b"X-Other: kept out",), body=b"v=0")
+        stage.book.receive(request, stranger.flow).sees("S 503 INVITE")
+        answer, sent = stage.last(stranger), parse(request)
+        assert isinstance(sent, Request)
+        waits.add(int(answer.get(b"retry-after")))
+        assert (answer.call_id, answer.cseq, answer.from_tag) == (sent.call_id, sent.cseq, sent.from_tag)
+        assert answer.to_tag
+        assert (answer.top_via.received, answer.top_via.rport) == (stranger.flow.host_bytes, stranger.flow.port)
+        assert b"x-other" not in answer.names
+    assert min(waits) >= 30
+    assert max(waits) <= 60
+    assert len(waits) > 5
+
+
+def test_whoever_has_got_its_challenge_may_answer_it() -> None:
+    stage = Stage()
+    stranger = stage.phone("S", "101")
+    data = stranger.register()
+    stage.book.receive(data, stranger.flow).sees("S 401 REGISTER")
+    stage.core.backlog(True)
+    stage.book.receive(stranger.with_credentials(data, stage.last(stranger)), stranger.flow).sees("S 200 REGISTER")
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 401 REGISTER")
+
+
+def test_a_nearly_full_table_puts_strangers_off_until_it_empties() -> None:
+    stage = Stage(limits=SipLimits(transactions=10))
+    caller, stranger = stage.registered("A", "100"), stage.phone("S", "101")
+    stage.registered("D", "102")
+    for _ in range(4):
+        stage.book.receive(stage.challenged(caller, caller.request(b"MESSAGE", b"sip:102@gw.test")), caller.flow).sees(
+            "D MESSAGE"
+        )
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 503 REGISTER")
+    stage.book.receive(caller.register(cseq=50), caller.flow).sees("A 401 REGISTER")
+    stage.book.at(100.0)
+    stage.book._unseen.clear()
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 401 REGISTER")
+
+
+def test_what_continues_or_is_oddly_spelled_is_looked_at_whole() -> None:
+    phone = Phone("S", "101", "198.51.100.1")
+    plain = phone.register()
+    assert put_off(plain) is not None
+    assert put_off(plain.replace(b"Via: ", b"v: ").replace(b"Call-ID: ", b"i: ")) is not None
+    for odd in (
+        plain.replace(b"Via: ", b"Via : "),
+        plain.replace(b"To: ", b"To:\r\n "),
+        plain.replace(b"To: ", b"X: "),
+        plain.replace(b"To: ", b"Call-ID: "),
+        plain.replace(b"Max-Forwards", b"X\nVia: y\nMax-Forwards"),
+        plain.replace(b"Max-Forwards", b"Route: <sip:x>\r\nMax-Forwards"),
+        plain.replace(b"Max-Forwards", b"Authorization: Digest\r\nMax-Forwards"),
+        phone.request(b"BYE", b"sip:gw.test"),
+        phone.request(b"ACK", b"sip:gw.test"),
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"noise",
+    ):
+        assert put_off(odd) is None, odd
+
+
+def test_a_broken_via_gets_the_usual_treatment() -> None:
+    stage, _, stranger = pressed()
+    stage.book.receive(stranger.register().replace(b"SIP/2.0/UDP", b"SIP/2.0 UDP"), stranger.flow).sees()
+    assert stage.said(Refused) == []
+
+
+def test_pressed_is_either_of_the_two() -> None:
+    overload = Overload(100)
+    seen = [overload.pressed]
+    overload.held(90)
+    seen.append(overload.pressed)
+    overload.backlog(True)
+    overload.held(89)
+    seen.append(overload.pressed)
+    overload.backlog(False)
+    seen.append(overload.pressed)
+    assert seen == [False, True, True, False]
