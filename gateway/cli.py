@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import config
+from gateway import compiled, config
 from gateway.errors import StartError
 from gateway.version import VERSION
 
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Portico: the cloud gateway for door phones, indoor monitors and apps.",
         epilog="First time here? `portico demo` shows a call with simulated devices; `portico run` starts an empty gateway.",
     )
-    parser.add_argument("--version", action="version", version=f"portico {VERSION}")
+    parser.add_argument("--version", action="version", version=f"portico {VERSION}, SIP core: {compiled.form()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     run = commands.add_parser("run", help="start the gateway and stay until Ctrl-C or SIGTERM")

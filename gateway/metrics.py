@@ -21,6 +21,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.registry import Collector
 
+from gateway import compiled
+
 EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -68,8 +70,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        build = Gauge("portico_build_info", "What runs here; always 1.", ("version", "python", "twisted"), registry=self.registry)
-        build.labels(version, sys.version.split()[0], metadata.version("twisted")).set(1)
+        labels = ("version", "python", "twisted", "sip_core")
+        build = Gauge("portico_build_info", "What runs here; always 1.", labels, registry=self.registry)
+        build.labels(version, sys.version.split()[0], metadata.version("twisted"), compiled.form()).set(1)
         self.lag = self._histogram("portico_reactor_lag_seconds", "How late the event loop ran a timer.", LAG_BUCKETS)
         self.unhandled = self._counter("portico_unhandled_errors_total", "Errors nobody handled; stays 0.", ("where",))
         self.quarantined = self._counter("portico_store_quarantined_total", "Unreadable records put aside.")

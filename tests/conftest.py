@@ -6,6 +6,7 @@ so that a store, a shell and a simulator behave here as they do in a node.
 
 import asyncio
 import inspect
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -24,6 +25,13 @@ import pytest_twisted  # noqa: E402
 from twisted.internet.defer import Deferred  # noqa: E402
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher  # noqa: E402
 from zope.interface import provider  # noqa: E402
+
+from gateway import compiled  # noqa: E402
+
+COMPILED = os.environ.get("PORTICO_COMPILED") == "1"
+"""Test the compiled form of the SIP core (`make compile` first) instead of its sources."""
+if COMPILED and compiled.use() != "compiled":
+    raise SystemExit(f"PORTICO_COMPILED=1, but what would run is {compiled.form()}")
 
 settings.register_profile("fast", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
