@@ -21,21 +21,20 @@ class SipObserver:
     def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
         self._metrics = metrics
         self._presence = presence
-        self._responses = {digit: metrics.sip_responses.labels(f"{digit}xx", "udp", "out") for digit in "123456"}
+        self._responses = {
+            b"SIP/2.0 %d" % digit: metrics.sip_responses.labels(f"{digit}xx", "udp", "out") for digit in range(1, 7)
+        }
         self._requests = {
             method.encode(): metrics.sip_requests_sent.labels(method, "udp") for method in (*metrics.sip_methods, "other")
         }
 
     def __call__(self, output: events.Output) -> None:
+        if type(output) is events.Send:
+            data = output.data
+            counter = self._responses.get(data[:9]) or self._requests.get(data.partition(b" ")[0]) or self._requests[b"other"]
+            counter.inc()
+            return
         match output:
-            case events.Send(_, data):
-                if data[:8] == b"SIP/2.0 ":
-                    counter = self._responses.get(data[8:9].decode("latin-1"))
-                    if counter is not None:
-                        counter.inc()
-                else:
-                    method = data.partition(b" ")[0]
-                    (self._requests.get(method) or self._requests[b"other"]).inc()
             case events.BindingsChanged(aor, bindings) if bindings:
                 self._presence.seen(aor)
             case events.Refused(reason, _, flow):

@@ -5,6 +5,7 @@ are, wait for a signal, drain, stop. SIGTERM and SIGINT stop; SIGHUP reloads the
 """
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -19,6 +20,8 @@ from gateway.errors import StartError
 from gateway.state import StateFolder, open_state, write_atomically
 from gateway.version import VERSION
 
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Collections are rarer than Python's default (700, 10, 10): what a message leaves behind is freed by its reference count."""
 STOP_GRACE = 5.0
 """Seconds that open work gets to finish when the node stops."""
 _log = logging.getLogger("portico.run")
@@ -69,6 +72,7 @@ async def _live(
     try:
         await node.start()
         running.add_signal_handler(signal.SIGHUP, node.reload)
+        _settle()
         ready = json.dumps({**node.bound, **node.ready_facts()}, indent=1).encode() + b"\n"
         write_atomically(folder.path / "ready.json", ready)
         if ready_file is not None:
@@ -85,6 +89,14 @@ async def _live(
         (folder.path / "ready.json").unlink(missing_ok=True)
         _log.info("stopping")
         await node.stop(STOP_GRACE)
+
+
+def _settle() -> None:
+    """Take modules and everything else that is there after the start out of the collector's sight: a full collection stops the
+    loop for 71 ms with 50,000 registrations (measured: reliability-and-security.md, finding 11)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _tell(lines: list[str]) -> None:
