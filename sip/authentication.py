@@ -11,7 +11,7 @@ from sip.guessing import Guessing
 from sip.location import Location
 from sip.message import Request
 from sip.own_address import MAX_USER, OwnAddress
-from sip.quirks import is_sipp
+from sip.quirks import is_sipp, knows_only_md5
 from sip.source_limits import SourceLimits
 
 _CREDENTIALS = {401: b"authorization", 407: b"proxy-authorization"}
@@ -87,10 +87,12 @@ class Authentication:
         return source
 
     def challenge(self, request: Request, status: int, now: float, *, stale: bool) -> list[tuple[bytes, bytes]]:
-        """The challenge headers of a 401 or 407, strongest algorithm first (RFC 8760), but for a fault of SIPp's (quirks.py)."""
+        """The challenge headers of a 401 or 407, strongest algorithm first (RFC 8760), but for peers' faults (quirks.py)."""
         values = self._verifier.challenge(now, stale=stale)
         if is_sipp(request):
             values.reverse()
+        elif knows_only_md5(request):
+            values = [value for value in values if b"algorithm=MD5" in value]
         name = _CHALLENGES[status]
         return [(name, value) for value in values]
 

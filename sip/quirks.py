@@ -6,6 +6,13 @@ _SIPP_BRANCH = b"z9hG4bK-"
 _SIPP_ALPHABET = b"0123456789-"
 
 
+def knows_only_md5(request: Request) -> bool:
+    """baresip 1.0.0 (libre 1.1.0, as Debian 12 ships them) gives up with "Function not implemented" when any challenge names
+    another algorithm than MD5, where RFC 8760 2.4 wants unknown ones skipped. It is offered MD5 alone, which it could have
+    chosen anyway. Known by its User-Agent."""
+    return (request.get(b"user-agent") or b"").startswith((b"baresip v0.", b"baresip v1."))
+
+
 def is_sipp(request: Request) -> bool:
     """SIPp is known by its branches: z9hG4bK-<process>-<call>-<message>. The faults of SIPp up to 3.7 that this stands for:
 
