@@ -1,4 +1,4 @@
-"""What scanners and keep-alive tools of the world see: svmap and svwar (SIPVicious) find no user, sipsak's OPTIONS is answered."""
+"""What scanners and monitors see: svmap and svwar (SIPVicious) find no user, sipsak's OPTIONS is answered."""
 
 import subprocess
 from collections.abc import Iterator
