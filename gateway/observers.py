@@ -2,6 +2,8 @@
 
 import logging
 
+from prometheus_client import Counter
+
 from autop.observer import Outcome, Reason
 from gateway.logbook import Logbook
 from gateway.metrics import Metrics
@@ -21,17 +23,14 @@ class SipObserver:
     def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
         self._metrics = metrics
         self._presence = presence
-        self._responses = {
-            b"SIP/2.0 %d" % digit: metrics.sip_responses.labels(f"{digit}xx", "udp", "out") for digit in range(1, 7)
-        }
-        self._requests = {
-            method.encode(): metrics.sip_requests_sent.labels(method, "udp") for method in (*metrics.sip_methods, "other")
-        }
+        self._sent: dict[str, dict[bytes, Counter]] = {}
+        """By transport: counters by method (or b"other"), and by the first nine octets of a response."""
 
     def __call__(self, output: events.Output) -> None:
         if type(output) is events.Send:
-            data = output.data
-            counter = self._responses.get(data[:9]) or self._requests.get(data.partition(b" ")[0]) or self._requests[b"other"]
+            data, transport = output.data, output.flow.transport
+            sent = self._sent.get(transport) or self._counters(transport)
+            counter = sent.get(data[:9]) or sent.get(data.partition(b" ")[0]) or sent[b"other"]
             counter.inc()
             return
         match output:
@@ -45,6 +44,16 @@ class SipObserver:
                 self._metrics.calls.labels(str(facts.result or "failed")).inc()
                 if facts.answered_by:
                     self._metrics.call_setup.observe(facts.ring_seconds)
+
+    def _counters(self, transport: str) -> dict[bytes, Counter]:
+        """The counters of a transport that nothing was sent on so far."""
+        metrics = self._metrics
+        sent = {
+            method.encode(): metrics.sip_requests_sent.labels(method, transport) for method in (*metrics.sip_methods, "other")
+        }
+        sent |= {b"SIP/2.0 %d" % digit: metrics.sip_responses.labels(f"{digit}xx", transport, "out") for digit in range(1, 7)}
+        self._sent[transport] = sent
+        return sent
 
 
 class AutopNotes:
