@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.outcome import Outcome
+from gateway import compiled
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -30,6 +31,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "sip_core": compiled.form(),
     }
 
 
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     # A file or a CI log has no width of its own: wide enough for the tables.
     console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(f"SIP core: {compiled.use()}", highlight=False)
     status = 0
     for name in names() if wanted == "all" else [wanted]:
         outcome: Outcome = importlib.import_module(f"bench.bench_{name}").run(console, options)
