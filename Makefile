@@ -10,6 +10,7 @@ BIN := .venv/bin
 BENCH ?= all
 # Seconds for the whole default test run; a hang ends here at the latest, with every thread's stack.
 TEST_DEADLINE ?= 480
+FUZZ_SECONDS ?= 180
 
 .PHONY: help
 help: ## list the targets
@@ -28,6 +29,11 @@ test: .venv/.dev ## run the tests (installs the Debian packages they need if it 
 test-slow: .venv/.dev ## run the tests that are too slow for every change
 	@tools/install-debian-packages
 	@tools/run-tests 3600 -m slow $(ARGS)
+
+.PHONY: fuzz
+fuzz: .venv/.dev ## fuzz the SIP parser for FUZZ_SECONDS by coverage (atheris); findings go to .run/fuzz/
+	@$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r tests/fuzz/requirements.txt || true
+	@$(BIN)/python tests/fuzz/fuzz_sip_parser.py -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0
 
 .PHONY: check
 check: .venv/.dev ## lint, format, types and import contracts; changes nothing

@@ -136,13 +136,13 @@ def split_list(value: bytes) -> list[bytes]:
     return [part for part in [part.strip(LWS) for part in parts] if part]
 
 
-def has_bare_control(head: bytes) -> bool:
-    """Whether a message head holds a control character where the grammar has none.
+def has_bare_control(line: bytes) -> bool:
+    """Whether a start line or a header line, its folds in it, holds a control character where the grammar has none.
 
     The only place is a quoted-pair inside a quoted-string (RFC 4475 3.1.1.2), and CR and LF not even there. This is the slow,
     exact answer: the parser asks only after a cheap count has shown that some control is present.
     """
-    bare = head.replace(b"\r\n", b"")
+    bare = line.replace(b"\r\n", b"")
     if CR in bare or LF in bare:
         return True
     at = 0

@@ -44,7 +44,7 @@ def parse(datagram: bytes) -> Request | Response:
     head, blank, body = datagram.partition(b"\r\n\r\n")
     lines = head.split(_CRLF)
     # One C pass counts every control character: only the line ends may be there.
-    clean = len(head.translate(None, CONTROLS)) == len(head) - 2 * len(lines) + 2 or not has_bare_control(head)
+    clean = len(head.translate(None, CONTROLS)) == len(head) - 2 * len(lines) + 2
     start = lines[0]
     del lines[0]
     fault = b"" if blank else b"Message Truncated"
@@ -56,7 +56,8 @@ def parse(datagram: bytes) -> Request | Response:
     if not _known.isdisjoint(lines) or (None in names and not _name_rest(names, lines)):
         names, lines, broken = _exact_names(lines)
         fault = fault or broken
-    if not clean:
+    # Line by line: a quote left open in one header must not make a quoted-pair of what stands in the next.
+    if not clean and (has_bare_control(start) or any(map(has_bare_control, lines))):
         fault = fault or b"Control Character"
     if start[:4].upper() == b"SIP/":
         return _response(start, cast(list[bytes], names), lines, body, fault)

@@ -194,6 +194,15 @@ def test_a_control_character_in_a_value_is_refused(gap: bytes) -> None:
     assert refusal.status == 400
 
 
+def test_a_quote_left_open_excuses_no_control_character_in_the_next_header() -> None:
+    error = refused(HEAD + b'X-A: "\r\nX-B: \\\x00\r\nX-C: "\r\n\r\n')
+    assert (error.status, error.reason) == (400, b"Control Character")
+    assert error.partial is not None
+    assert b"x-b" not in error.partial.names
+    folded = parse(HEAD + b'Subject: "one\r\n \\\x07 two"\r\n\r\n')
+    assert folded.get(b"subject") == b'"one \\\x07 two"'
+
+
 @pytest.mark.parametrize("gap", [b"\xc2\x85", b"\xe2\x80\xa8", b"\xc2\xa0", b"\x85", b"\xff"])
 def test_unicode_line_separators_are_only_text(gap: bytes) -> None:
     line = b"Subject: a" + gap + b"P-Asserted-Identity: <sip:admin@example.org>"
