@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     fleet.add_argument("--calls-per-minute", type=float, default=0.0, metavar="C", help="calls begun a minute, all in all")
     fleet.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long to call once booted (default 1)")
+    fleet.add_argument(
+        "--transports",
+        default="udp",
+        metavar="T,T",
+        help="SIP transports of new devices, dealt out in turn: udp, tcp, tls (default udp)",
+    )
     fleet.set_defaults(command=_fleet)
     return parser
 
@@ -67,7 +73,7 @@ def _fleet(options: argparse.Namespace) -> Awaitable[int]:
     from simulators.fleet import FleetPlan, run_fleet
 
     spread = min(60.0, options.devices / 20) if options.boot_seconds is None else options.boot_seconds
-    plan = FleetPlan(options.devices, spread, options.calls_per_minute, options.minutes)
+    plan = FleetPlan(options.devices, spread, options.calls_per_minute, options.minutes, tuple(options.transports.split(",")))
     return run_fleet(options.ready_file, plan)
 
 

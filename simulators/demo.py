@@ -125,9 +125,10 @@ class Demo:
     def _make(self, kind: type[Any], mac: MacAddress, **options: Any) -> Any:
         ready, ca_file = self._house.ready, self._house.ready.ca_file_text
         url = ready.autop_url(self._house.secrets[mac].autop_path)
-        autop = AutopClient(url=url, mac=mac, tls=trust(ca_file))
+        trusted = trust(ca_file)
+        autop = AutopClient(url=url, mac=mac, tls=trusted)
         tls = client_context(ca_file=ca_file, check=ca_file is not None)
-        return kind(mac, autop, tls=tls, entropy=os.urandom, wall=time.time, **options)
+        return kind(mac, autop, tls=tls, sip_tls=trusted, entropy=os.urandom, wall=time.time, **options)
 
     async def _boot_one(self, name: str, device: Device) -> None:
         key = name.replace(" ", "-")

@@ -49,7 +49,8 @@ class ChannelChanged:
 class Device:
     """One device. Everything it knows of the gateway comes from `provisioning` (its autop URL) and what that fetches.
 
-    `tls` is the context for its channel, which stays shut unless `with_channel`; `entropy(n)` gives n random bytes, `wall()`
+    `tls` is the context for its channel, which stays shut unless `with_channel`, `sip_tls` the one for SIP over TLS (None: it has
+    no such account); `entropy(n)` gives n random bytes, `wall()`
     wall-clock seconds. What happens is in `happenings`, and told to `on_each`. `boot`, `shut_down` and `cut_power` are the
     owner's; all must run in one loop.
     """
@@ -66,6 +67,7 @@ class Device:
         wall: Callable[[], float],
         on_each: Callable[[object], None] | None = None,
         with_channel: bool = True,
+        sip_tls: ssl.SSLContext | None = None,
     ) -> None:
         self.mac = mac
         self.happenings = Happenings(on_each)
@@ -75,6 +77,7 @@ class Device:
         self._provisioning = provisioning
         self._with_channel = with_channel
         self._tls = tls
+        self._sip_tls = sip_tls
         self._entropy = entropy
         self._wall = wall
         self._link: asyncio.Task[None] | None = None
@@ -172,6 +175,7 @@ class Device:
                 on_event=self._sip_event,
                 user_agent=self.model,
                 instance_id=f"urn:uuid:00000000-0000-1000-8000-{self.mac.text.lower()}",
+                tls=self._sip_tls,
             )
             await self.sip.start()
 

@@ -12,6 +12,8 @@ from simulators.relays import DoorRelay
 
 FACTORY_HOLD_SECONDS = 3
 FACTORY_EXPIRES = 1800
+_TRANSPORTS = {"1": "tcp", "2": "tls"}
+"""SIP.TransType; 0 is UDP, and 3 finds its transport by DNS, which simulated devices do not."""
 
 
 class Settings:
@@ -66,6 +68,7 @@ def _account(settings: Settings) -> SipAccount | None:
         port=settings.number(f"{prefix}.SIP.Port") or DEFAULT_PORT,
         display_name=settings.text(f"{prefix}.GENERAL.DisplayName"),
         expires=settings.number(f"{prefix}.REG.Timeout") or FACTORY_EXPIRES,
+        transport=_TRANSPORTS.get(settings.text(f"{prefix}.SIP.TransType"), "udp"),
     )
 
 

@@ -47,12 +47,16 @@ class FleetPlan:
     boot_seconds: float
     calls_per_minute: float
     minutes: float
+    transports: tuple[str, ...] = ("udp",)
+    """Dealt out in turn."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.devices <= 0xFFFFF:
             raise ValueError("--devices: between 1 and 1048575")
         if min(self.boot_seconds, self.calls_per_minute, self.minutes) < 0:
             raise ValueError("--boot-seconds, --calls-per-minute and --minutes: 0 or more")
+        if not self.transports or not set(self.transports) <= {"udp", "tcp", "tls"}:
+            raise ValueError("--transports: udp, tcp, tls, with commas between")
 
 
 @dataclass(slots=True)
@@ -147,7 +151,9 @@ class Fleet:
 
         async def add(member: Member) -> None:
             async with gate:
-                await seeder.device(member.mac.text, _device_body(member, site, users))
+                place = int(member.mac.text[-6:], 16) % len(self._plan.transports)
+                body = _device_body(member, site, users) | {"transmission": self._plan.transports[place]}
+                await seeder.device(member.mac.text, body)
 
         await asyncio.gather(*(add(member) for member in here))
 
@@ -168,6 +174,7 @@ class Fleet:
         assert secrets is not None
         autop = AutopClient(url=self._ready.autop_url(secrets.autop_path), mac=member.mac, tls=self._tls)
         options: dict[str, Any] = {"tls": self._channel_tls, "entropy": os.urandom, "wall": time.time, "on_each": self._notice}
+        options["sip_tls"] = self._tls
         if member.is_door:
             device: Device = FleetDoor(member.mac, autop, with_channel=False, **options)
         else:

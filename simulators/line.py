@@ -23,7 +23,8 @@ ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
 
 @dataclass(frozen=True, slots=True)
 class SipAccount:
-    """What a device's configuration says of its account. `server` is an address or a name; `expires` is in seconds."""
+    """What a device's configuration says of its account. `server` is an address or a name; `expires` is in seconds,
+    `transport` "udp", "tcp" or "tls"."""
 
     username: str
     password: str = field(repr=False)
@@ -31,6 +32,7 @@ class SipAccount:
     port: int = DEFAULT_PORT
     display_name: str = ""
     expires: int = 1800
+    transport: str = "udp"
 
 
 class Exchange:
@@ -75,7 +77,10 @@ class Line:
         at_server = bracketed(account.server)
         self.domain = at_server if account.port == DEFAULT_PORT else b"%s:%d" % (at_server, account.port)
         self.address = b"<sip:%s@%s>" % (user, at_server)
-        self.contact = b"<sip:%s@%s:%d>" % (user, self.host, local[1])
+        transport = account.transport.encode("ascii")
+        parameter = b"" if transport == b"udp" else b";transport=" + transport
+        self.contact = b"<sip:%s@%s:%d%s>" % (user, self.host, local[1], parameter)
+        self._sent_by = b"SIP/2.0/%s %s:%d" % (transport.upper(), self.host, local[1])
         self.binding = self.contact + (b';+sip.instance="<%s>";reg-id=1' % instance_id.encode("ascii") if instance_id else b"")
 
     @property
@@ -88,7 +93,7 @@ class Line:
 
     def via(self) -> bytes:
         """A new top Via value; it asks for rport, so that answers come back through a NAT (RFC 3581)."""
-        return b"SIP/2.0/UDP %s:%d;rport;branch=%s" % (self.host, self.local[1], self.layer.new_branch())
+        return b"%s;rport;branch=%s" % (self._sent_by, self.layer.new_branch())
 
     def tag(self) -> bytes:
         """A new tag or identifier (64 random bits)."""
@@ -144,7 +149,10 @@ class Line:
         return make_response(request, status, to_tag=tag, extra=[*routes, (b"contact", self.contact), (b"allow", ALLOW)])
 
     def next_hop(self, request: Request) -> Flow:
-        """Where a request goes (8.1.2): to its first Route, or its Request-URI, if that is an IP address; else to the server."""
+        """Where a request goes (8.1.2): to its first Route, or its Request-URI, if that is an IP address; else, and always over a
+        stream, to the server."""
+        if self.server.reliable:
+            return self.server
         routes = request.all(b"route")
         try:
             _, host, port = user_and_host(parse_name_addr(routes[0]).uri if routes else request.uri)

@@ -49,6 +49,10 @@ class Registration:
         """Register, and stay registered."""
         self._step(states.START, now)
 
+    def again(self, now: float) -> None:
+        """Refresh, or try again, now: the way to the registrar is a new one."""
+        self._step(states.DUE, now)
+
     def stop(self, now: float) -> None:
         """Take the binding back."""
         self._step(states.STOP, now)

@@ -33,7 +33,9 @@ KEEP_ALIVE_INTERVAL = 30.0
 
 
 class UserAgent:
-    """One SIP account: registers, calls, answers. Datagrams from anywhere but the server are dropped and counted.
+    """One SIP account: registers, calls, answers, over UDP or one stream to the server.
+
+    Datagrams from anywhere but the server are dropped and counted.
 
     `server` is the server's IP address and port (the shell resolves names), `local` the address the server reaches us at,
     `instance_id` a URN that survives reboots (RFC 5626 4.1) or "". Outputs are `Send`s and `AgentEvent`s, in order.
@@ -55,7 +57,7 @@ class UserAgent:
         # The transaction layer writes its Sends into this very list, so that they stay in order with the events.
         self._outputs: list[AgentEvent | Output] = []
         self._heap = DeadlineHeap()
-        self._flow = Flow("udp", "ua", *server)
+        self._flow = Flow(account.transport, "ua", *server)
         self._layer = TransactionLayer(
             self,
             outputs=self._outputs,  # type: ignore[arg-type]
@@ -96,6 +98,15 @@ class UserAgent:
         """Register, stay registered, keep the NAT's mapping open."""
         self._keep_alive_at = now + self._keep_alive
         self._registration.start(now)
+
+    def connected(self, now: float) -> None:
+        """Our stream to the server is up, perhaps again: register over it."""
+        self.register(now)
+        self._registration.again(now)
+
+    def disconnected(self, now: float) -> None:
+        """There is no stream to the server: what was under way on it has failed."""
+        self._layer.flow_failed(self._flow, now)
 
     def unregister(self, now: float) -> None:
         """Take the binding back (`Unregistered` follows)."""

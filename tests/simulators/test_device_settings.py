@@ -28,7 +28,7 @@ def config_of(kind: DeviceKind) -> DeviceConfig:
 @pytest.mark.parametrize("kind", list(DeviceKind), ids=lambda kind: kind.name.lower())
 def test_every_kind_learns_its_account_from_the_file(kind: DeviceKind) -> None:
     found = config_of(kind).account
-    assert found == SipAccount("400000001", examples.facts().sip_password, "sip.gate.example", 5060, "Main entrance", 300)
+    assert found == SipAccount("400000001", examples.facts().sip_password, "sip.gate.example", 5060, "Main entrance", 300, "tcp")
 
 
 def test_a_door_phone_learns_relays_button_channel_and_web_password() -> None:

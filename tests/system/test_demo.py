@@ -139,6 +139,7 @@ def test_without_a_gateway_one_sentence_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_fleet_of_forty_registers_and_calls(gateway: RunningGateway) -> None:
     arguments = ["--devices", "40", "--boot-seconds", "1", "--calls-per-minute", "120", "--minutes", "0.1"]
+    arguments += ["--transports", "udp,tcp,tls"]
     ended = run_simulators("fleet", "--ready-file", str(gateway.folder / "ready.json"), *arguments)
     result = json.loads(ended.stdout)
     assert ended.returncode == 0, (result, ended.stderr)
