@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BACKLOG = 1024
 AT_A_TIME = 100
@@ -47,6 +48,12 @@ class _Source:
     def __init__(self, places: int) -> None:
         self.free = asyncio.Semaphore(places)
         self.waiting = self.members = 0
+
+
+def within_descriptors(limits: AcceptLimits, listeners: int) -> AcceptLimits:
+    """The same limits, but such that the strangers of so many listeners never hold more than a quarter of our descriptors."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4 // listeners
+    return replace(limits, strangers=min(limits.strangers, most), strangers_per_source=min(limits.strangers_per_source, most))
 
 
 class HandshakePlaces:

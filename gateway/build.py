@@ -24,7 +24,7 @@ from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.settings import AutopSettings
-from gateway.accept import Acceptor, HandshakePlaces
+from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, within_descriptors
 from gateway.config import OFF, Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
@@ -286,6 +286,7 @@ class Node:
             tls=tls,
             handshakes=self._handshakes,
             refused=lambda reason: self.metrics.sip_refused.labels(reason, transport).inc(),
+            limits=within_descriptors(AcceptLimits(), listeners=4),
         )
 
         async def start(host: str, port: int) -> Address:

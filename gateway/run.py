@@ -8,6 +8,7 @@ import asyncio
 import gc
 import json
 import logging
+import resource
 import signal
 import sys
 import time
@@ -33,6 +34,7 @@ Companion = Callable[[Path, asyncio.Event], Awaitable[int]]
 def run_node(config: Config, state: Path, ready_file: Path | None, companion: Companion | None = None) -> int:
     """Run a node until it is told to stop. Returns the exit status. Raises StartError if it cannot start."""
     folder = open_state(state)
+    _take_all_descriptors()
     errors = logs.begin(config.node, VERSION, config.log.level)
     event_loop = loop.install()
     from twisted.internet import reactor
@@ -57,6 +59,12 @@ def run_node(config: Config, state: Path, ready_file: Path | None, companion: Co
     if isinstance(result, BaseException):
         raise result
     return result
+
+
+def _take_all_descriptors() -> None:
+    """Each device on TCP holds a descriptor, and the soft limit is often 1,024. The hard limit is what the operator allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _live(
