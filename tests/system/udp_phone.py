@@ -84,9 +84,11 @@ class UdpPhone(Phone):
         self.send(self.reply(request, status, **how))  # type: ignore[arg-type]
 
     def asks(self, data: bytes) -> Response:
-        """Send a request; the response that comes next."""
+        """Send a request; the response that comes next, a proxy's 100 aside."""
         self.send(data)
         message = self.next()
+        while isinstance(message, Response) and message.status == 100:
+            message = self.next()
         assert isinstance(message, Response)
         return message
 
