@@ -41,12 +41,21 @@ class SippResult:
     said: str
 
 
+def joined(folder: Path, *parts: str) -> Path:
+    """A scenario made of files in `sipp/parts/`, one after the other."""
+    name = "-".join(parts)
+    steps = "\n".join((SCENARIOS / "parts" / f"{part}.xml").read_text() for part in parts)
+    file = folder / f"{name}.xml"
+    file.write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="{name}">\n{steps}\n</scenario>\n')
+    return file
+
+
 class Sipp:
     """One SIPp process. With `with`: it is up (its port bound) inside, and gone afterwards."""
 
     def __init__(
         self,
-        scenario: str,
+        scenario: str | Path,
         folder: Path,
         *,
         calls: int,
@@ -54,10 +63,13 @@ class Sipp:
         local_port: int | None = None,
         users: Sequence[SipUser] = (),
         rate: int = 100,
+        options: Sequence[str] = (),
     ) -> None:
-        """`scenario` names a file in `sipp/`. With `remote` it makes `calls` calls, `rate` a second; else it waits for them."""
+        """`scenario` names a file in `sipp/`, or is one (`joined`). With `remote` it makes `calls` calls, `rate` a second; else
+        it waits for them. `options` are further words for SIPp, as `-t t1`."""
         self.local_port = free_udp_port() if local_port is None else local_port
-        self._name = f"{scenario}-{self.local_port}"
+        file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
+        self._name = f"{file.stem}-{self.local_port}"
         self._folder = folder
         self._cleanup = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,10 +78,10 @@ class Sipp:
             self._command += [f"{remote[0]}:{remote[1]}", "-r", str(rate)]
         if users:
             self._command += ["-inf", str(self._write(users))]
-        self._command += ["-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", LOOPBACK, "-p", str(self.local_port)]
+        self._command += ["-sf", str(file), "-i", LOOPBACK, "-p", str(self.local_port)]
         self._command += ["-cp", str(free_udp_port()), "-m", str(calls), "-nostdin", "-buff_size", "1048576"]
         self._command += ["-trace_err", "-error_file", str(self._file("errors")), "-fd", "1"]
-        self._command += ["-trace_stat", "-stf", str(self._file("stat"))]
+        self._command += ["-trace_stat", "-stf", str(self._file("stat")), *options]
 
     def _file(self, kind: str) -> Path:
         return self._folder / f"{self._name}.{kind}"
@@ -92,10 +104,14 @@ class Sipp:
         # A SIPp that has already ended may have done all its calls: its result says so.
         wait_until(
             f"SIPp on port {self.local_port}",
-            lambda: process.poll() is not None or udp_port_is_bound(self.local_port),
+            lambda: process.poll() is not None or self._bound(),
             BIND_DEADLINE,
         )
         return self
+
+    def _bound(self) -> bool:
+        # Over TCP SIPp connects when it makes its first call: only its process can be waited for.
+        return "t1" in self._command or udp_port_is_bound(self.local_port)
 
     def result(self, deadline: float) -> SippResult:
         """Wait until it has done its calls. After `deadline` seconds it is stopped, and its exit code is not 0."""
