@@ -1,4 +1,4 @@
-"""Kamailio as an edge proxy in front of the gateway: phones register through it (Path), are called through it, and end the call."""
+"""Kamailio as an edge proxy before the gateway: phones register through it (Path), are called through it and hang up."""
 
 from collections.abc import Iterator
 from pathlib import Path
