@@ -100,7 +100,7 @@ class SipService:
         """Close the sockets, end the timer and the fetches. What the core still had to say about bindings is passed on."""
         for opened in self._sockets:
             opened.close()
-        self._streams.close_all()
+        await self._streams.close_all()
         if self._timer is not None:
             self._timer.stop()
         for task in list(self._fetches):

@@ -5,6 +5,7 @@ and ends when the peer leaves, breaks the framing, is silent for too long, or do
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -140,6 +141,7 @@ class Streams:
         self._boot = entropy(6).hex()
         self._serial = 0
         self._open: dict[str, Connection] = {}
+        self._emptied = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -148,10 +150,22 @@ class Streams:
         """The connection that is this flow."""
         return self._open.get(flow.name)
 
-    def close_all(self) -> None:
-        """Close every connection, once what is queued is written."""
+    async def close_all(self, seconds: float = 1.0) -> None:
+        """Close every connection, once what is queued is written. Who takes longer than this is cut off."""
         for one in list(self._open.values()):
             one.close()
+        await self._empty(seconds)
+        for one in list(self._open.values()):
+            one.abort("shutdown")
+        await self._empty(seconds)
+
+    async def _empty(self, seconds: float) -> None:
+        """Wait until no connection is open, so long at most."""
+        self._emptied.clear()
+        if self._open:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._emptied.wait()
 
     def add(self, connection: "Connection", transport: str, host: str, port: int) -> Flow:
         """Name a connection that has come up."""
@@ -164,6 +178,8 @@ class Streams:
         """A connection is gone."""
         del self._open[flow.name]
         self.owner.closed(flow)
+        if not self._open:
+            self._emptied.set()
 
 
 class Connection(asyncio.Protocol):

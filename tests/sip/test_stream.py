@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from sip.errors import MalformedMessage
 from sip.events import Refused
 from sip.flow import Flow
@@ -96,12 +94,8 @@ class Site:
         return self.refusals[-1] if self.refusals else ""
 
 
-@pytest.fixture
-def site() -> Site:
-    return Site()
-
-
-async def test_silence_and_pings_are_no_first_message(site: Site) -> None:
+async def test_silence_and_pings_are_no_first_message() -> None:
+    site = Site()
     for _ in range(3):
         site.says(b"\r\n\r\n", after=9.9)
         assert site.waits(0) == ""
@@ -109,7 +103,8 @@ async def test_silence_and_pings_are_no_first_message(site: Site) -> None:
     assert site.transport.ended == "aborted"
 
 
-async def test_a_message_that_drips_is_unfinished(site: Site) -> None:
+async def test_a_message_that_drips_is_unfinished() -> None:
+    site = Site()
     site.says(PING)
     for at in range(29):
         site.says(PING[at : at + 1], after=1.0)
@@ -117,7 +112,8 @@ async def test_a_message_that_drips_is_unfinished(site: Site) -> None:
     assert site.waits(0.2) == "unfinished message"
 
 
-async def test_a_message_after_another_has_time_of_its_own(site: Site) -> None:
+async def test_a_message_after_another_has_time_of_its_own() -> None:
+    site = Site()
     site.says(PING + PING[:5])
     for _ in range(10):
         site.says(PING[5:] + PING[:5], after=20.0)
@@ -125,7 +121,8 @@ async def test_a_message_after_another_has_time_of_its_own(site: Site) -> None:
     assert site.messages == [PING] * 11
 
 
-async def test_a_stranger_may_be_silent_for_a_little_and_a_known_peer_for_long(site: Site) -> None:
+async def test_a_stranger_may_be_silent_for_a_little_and_a_known_peer_for_long() -> None:
+    site = Site()
     site.says(PING)
     assert site.waits(29.9) == ""
     site.connection.known()
@@ -153,7 +150,8 @@ async def test_the_timer_looks_again_by_itself() -> None:
     assert site.refusals == ["no first message"]
 
 
-async def test_a_peer_that_does_not_read_is_cut_off(site: Site) -> None:
+async def test_a_peer_that_does_not_read_is_cut_off() -> None:
+    site = Site()
     assert site.connection.send(b"x" * 1000)
     assert not site.connection.send(b"x")
     assert (site.transport.ended, site.refusals) == ("aborted", ["slow peer"])
@@ -162,7 +160,8 @@ async def test_a_peer_that_does_not_read_is_cut_off(site: Site) -> None:
     assert site.refusals == ["slow peer"]
 
 
-async def test_a_peer_that_pipelines_gets_its_turn_only(site: Site) -> None:
+async def test_a_peer_that_pipelines_gets_its_turn_only() -> None:
+    site = Site()
     site.says(PING * (2 * BURST + 1))
     assert len(site.messages) == BURST
     assert (site.transport.pauses, site.transport.resumes) == (1, 0)
@@ -176,12 +175,14 @@ async def test_a_peer_that_pipelines_gets_its_turn_only(site: Site) -> None:
     assert site.drains == 3
 
 
-async def test_what_came_before_a_fault_is_served_first(site: Site) -> None:
+async def test_what_came_before_a_fault_is_served_first() -> None:
+    site = Site()
     site.says(PING + b"OPTIONS sip:gw.test SIP/2.0\r\n\r\n")
     assert (site.messages, site.faults, site.transport.ended) == ([PING], [0], "closed")
 
 
-async def test_a_connection_that_is_lost_is_told_once_and_its_name_is_not_used_again(site: Site) -> None:
+async def test_a_connection_that_is_lost_is_told_once_and_its_name_is_not_used_again() -> None:
+    site = Site()
     flow = site.connection.flow
     assert flow is not None
     assert site.streams.find(flow) is site.connection
@@ -197,7 +198,7 @@ async def test_a_connection_that_is_lost_is_told_once_and_its_name_is_not_used_a
     again.connection_lost(None)
 
 
-async def test_a_peer_that_left_before_it_was_here(site: Site) -> None:
+async def test_a_peer_that_left_before_it_was_here() -> None:
     gone = Site(peer=None)
     assert (gone.transport.ended, gone.released, len(gone.streams)) == ("aborted", 1, 0)
     gone.connection.connection_lost(None)

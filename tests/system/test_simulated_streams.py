@@ -45,7 +45,7 @@ async def test_they_call_and_come_back_after_a_cut(tmp_path: Path, here: str, th
             await phone.endpoint.start()
             await phone.next(Registered)
         await _call(caller, callee)
-        site.running.service._streams.close_all()
+        await site.running.service._streams.close_all()
         for phone in (caller, callee):
             if phone.endpoint.account.transport != "udp":
                 await phone.next(Refreshed)

@@ -202,6 +202,21 @@ async def test_idle_connections_end_and_pings_keep_them(tmp_path: Path) -> None:
         await _bindings(site, "u2", 1)
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+async def test_a_stop_ends_connections_and_keeps_no_binding_of_theirs(tmp_path: Path, transport: str) -> None:
+    """Also of a peer that does not read: it is cut off after a second."""
+    async with stream_gateway(tmp_path) as site:
+        peers = [await site.dial(transport, user) for user in ("u1", "u2")]
+        for peer in peers:
+            assert (await peer.register()).status == 200
+        peers[1].writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await site.acceptors[transport].stop()
+        await site.running.service.stop()
+        assert site.running.stored == {"u1": (), "u2": ()}
+        assert site.running.service.streams == 0
+        await peers[0].closed(1.0)
+
+
 async def test_connections_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
     async with stream_gateway(tmp_path) as site:
         for _ in range(200):
