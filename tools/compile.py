@@ -97,6 +97,8 @@ def _compile(scratch: Path, target: Path) -> None:
         for library in folder.glob("*.so"):
             shutil.move(library, into / library.name)
     SETS.mkdir(exist_ok=True)
+    if target.is_dir():
+        return  # somebody else was quicker
     made.rename(target)
     _run([sys.executable, "-c", CHECK], ROOT, {**os.environ, "PORTICO_PURE": "0", "PYTHONPATH": str(ROOT)})
 
