@@ -8,9 +8,10 @@ _SIPP_ALPHABET = b"0123456789-"
 
 def knows_only_md5(request: Request) -> bool:
     """baresip 1.0.0 (libre 1.1.0, as Debian 12 ships them) gives up with "Function not implemented" when any challenge names
-    another algorithm than MD5, where RFC 8760 2.4 wants unknown ones skipped. It is offered MD5 alone, which it could have
-    chosen anyway. Known by its User-Agent."""
-    return (request.get(b"user-agent") or b"").startswith((b"baresip v0.", b"baresip v1."))
+    another algorithm than MD5, where RFC 8760 2.4 wants unknown ones skipped. Kamailio 5.6.3 as a client (a PBX that registers
+    with its uac module) reads the topmost challenge alone and says "unsupported algorithm". They are offered MD5 alone, which
+    they could have chosen anyway. Known by their User-Agent."""
+    return (request.get(b"user-agent") or b"").startswith((b"baresip v0.", b"baresip v1.", b"kamailio (5."))
 
 
 def is_sipp(request: Request) -> bool:
