@@ -102,11 +102,15 @@ class Sipp:
             self._command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT
         )
         # A SIPp that has already ended may have done all its calls: its result says so.
-        wait_until(
-            f"SIPp on port {self.local_port}",
-            lambda: process.poll() is not None or self._bound(),
-            BIND_DEADLINE,
-        )
+        try:
+            wait_until(
+                f"SIPp on port {self.local_port}",
+                lambda: process.poll() is not None or self._bound(),
+                BIND_DEADLINE,
+            )
+        except TimeoutError:
+            self.kill()
+            raise
         return self
 
     def _bound(self) -> bool:

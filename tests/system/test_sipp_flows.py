@@ -7,6 +7,7 @@ unchanged" is judged on bytes.
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,18 +20,21 @@ from tests.system.sipp_load import Sipp, SipUser, joined, register
 from tests.system.udp_phone import CONFIG, House
 
 pytestmark = [needs("sipp"), pytest.mark.system]
-TRANSPORTS = ("udp", "tcp")
 PROBE = 'x-PROBE:   odd ; "form" ,, =1'
 """A header line of no meaning in a form nobody writes: whatever rewrites headers shows here."""
 ELSEWHERE = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
 DEADLINE = 8.0
+"""Seconds for one call, all of it."""
+_FIRST = count(0x100, 0x10)
 
 
 class Phones:
     """A caller and its callees, all SIPp, on accounts of one site."""
 
-    def __init__(self, gateway: RunningGateway, folder: Path, caller: AddedDevice, transport: str) -> None:
-        self.gateway, self.folder, self.caller, self.transport = gateway, folder, caller, transport
+    def __init__(self, gateway: RunningGateway, folder: Path, transport: str) -> None:
+        self.gateway, self.folder, self.transport = gateway, folder, transport
+        self.site = add_site(gateway, "Flows")
+        self.caller, self.account = add_devices(gateway, self.site, 2, first=next(_FIRST))
         self._open = ExitStack()
         self._callees: list[tuple[Sipp, Path]] = []
 
@@ -44,7 +48,7 @@ class Phones:
         sipp = Sipp(scenario, self.folder, calls=1, local_port=port, options=("-trace_msg", "-message_file", str(log)))
         self._callees.append((self._open.enter_context(sipp), log))
 
-    def call(self, target: str, *parts: str, options: tuple[str, ...] = ()) -> tuple[list[str], list[list[str]]]:
+    def call(self, target: str, *parts: str) -> tuple[list[str], list[list[str]]]:
         """Play the caller's parts against `target`; every SIPp must be content. What (the caller, each callee) received."""
         tcp = self.transport == "tcp"
         log = self.folder / "caller.messages"
@@ -56,14 +60,17 @@ class Phones:
             remote=self.gateway.address(f"sip_{self.transport}"),
             local_port=free_tcp_port() if tcp else free_udp_port(),
             users=[SipUser(self.caller.username, self.caller.password, target)],
-            options=(*words, "-trace_msg", "-message_file", str(log), *options),
+            options=(*words, "-trace_msg", "-message_file", str(log)),
         )
-        with self._open, sipp:
+        with sipp:
             results = [sipp.result(DEADLINE), *(one.result(DEADLINE) for one, _ in self._callees)]
         for result in results:
             assert (result.exit_code, result.successful, result.failed, result.unexpected) == (0, 1, 0, 0), result.said
         self.gateway.assert_quiet()
         return received(log), [received(one) for _, one in self._callees]
+
+    def close(self) -> None:
+        self._open.close()
 
 
 def received(log: Path) -> list[str]:
@@ -86,45 +93,38 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
         yield running
 
 
-@pytest.fixture(params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=("udp", "tcp"))
+def phones(request: pytest.FixtureRequest, gateway: RunningGateway, tmp_path: Path) -> Iterator[Phones]:
+    made = Phones(gateway, tmp_path, request.param)
+    yield made
+    made.close()
 
 
-_FIRST = iter(range(0x100, 0x10000, 0x10))
-
-
-def _site(gateway: RunningGateway, folder: Path, transport: str, accounts: int = 1) -> tuple[Phones, list[AddedDevice]]:
-    caller, *others = add_devices(gateway, add_site(gateway, "Flows"), accounts + 1, first=next(_FIRST))
-    return Phones(gateway, folder, caller, transport), others
-
-
-def test_the_caller_gives_up_while_it_rings(gateway: RunningGateway, tmp_path: Path, transport: str) -> None:
-    phones, (callee,) = _site(gateway, tmp_path, transport)
-    phones.callee(callee, "uas_rings")
-    _, (heard,) = phones.call(callee.username, "uac_invites", "uac_cancels")
+def test_the_caller_gives_up_while_it_rings(phones: Phones) -> None:
+    phones.callee(phones.account, "uas_rings")
+    _, (heard,) = phones.call(phones.account.username, "uac_invites", "uac_cancels")
     assert "Reason:" not in the("CANCEL", heard)
 
 
-def test_the_callee_is_busy(gateway: RunningGateway, tmp_path: Path, transport: str) -> None:
-    phones, (callee,) = _site(gateway, tmp_path, transport)
-    phones.callee(callee, "uas_busy")
-    phones.call(callee.username, "uac_invites", "uac_busy")
+def test_the_callee_is_busy(phones: Phones) -> None:
+    phones.callee(phones.account, "uas_busy")
+    phones.call(phones.account.username, "uac_invites", "uac_busy")
 
 
-def test_one_of_two_monitors_answers_a_users_number(gateway: RunningGateway, tmp_path: Path, transport: str) -> None:
+def test_one_of_two_monitors_answers_a_users_number(phones: Phones) -> None:
     """The ring plan of a user rings both; the one that does not answer is told why it stops (trap 10)."""
-    phones, _ = _site(gateway, tmp_path, transport)
-    site = gateway.ask("GET", f"/devices/{phones.caller.mac}")["site"]
-    user = gateway.ask("POST", "/users", {"site": site, "first_name": "Ada", "last_name": "L", "number": "101"})["id"]
+    user = phones.gateway.ask("POST", "/users", {"site": phones.site, "first_name": "Ada", "last_name": "L", "number": "101"})[
+        "id"
+    ]
     for number, part in enumerate(("uas_rings", "uas_answers_later")):
-        phones.callee(_monitor(gateway, site, user, number), part)
+        phones.callee(_monitor(phones, user, number), part)
     _, (rang, answered) = phones.call("101", "uac_invites", "uac_hangs_up")
     assert ELSEWHERE in the("CANCEL", rang).splitlines()
     assert the("BYE", answered)
 
 
-def _monitor(gateway: RunningGateway, site: str, user: str, number: int) -> AddedDevice:
+def _monitor(phones: Phones, user: str, number: int) -> AddedDevice:
+    gateway, site = phones.gateway, phones.site
     mac = f"0C1106{next(_FIRST) + number:06X}"
     gateway.ask("POST", "/mac-library", {"items": [{"mac": mac, "site": site}]})
     body = {"site": site, "kind": 2, "model": "C313", "name": f"Monitor {number}", "owner": user}
@@ -132,11 +132,10 @@ def _monitor(gateway: RunningGateway, site: str, user: str, number: int) -> Adde
     return AddedDevice(mac, added["account"]["username"], added["account"]["password"], added["autop_url"])
 
 
-def test_requests_inside_a_call_pass_unchanged(gateway: RunningGateway, tmp_path: Path, transport: str) -> None:
+def test_requests_inside_a_call_pass_unchanged(phones: Phones) -> None:
     """PRACK, UPDATE, re-INVITE, INFO, MESSAGE, REFER and NOTIFY: in both directions, and their answers, by the bytes."""
-    phones, (callee,) = _site(gateway, tmp_path, transport)
-    phones.callee(callee, "uas_everything")
-    answers, (asked,) = phones.call(callee.username, "uac_invites", "uac_everything")
+    phones.callee(phones.account, "uas_everything")
+    answers, (asked,) = phones.call(phones.account.username, "uac_invites", "uac_everything")
     methods = [one.partition(" ")[0] for one in asked if not one.startswith("SIP/2.0")]
     assert methods == ["INVITE", "PRACK", "UPDATE", "ACK", "INVITE", "ACK", "INFO", "MESSAGE", "REFER", "BYE"]
     assert [one for one in asked if PROBE not in one.splitlines()] == []
@@ -149,12 +148,9 @@ def test_requests_inside_a_call_pass_unchanged(gateway: RunningGateway, tmp_path
 
 
 @pytest.mark.parametrize(("here", "there"), [("uac_message", "uas_message"), ("uac_subscribes", "uas_subscribed")])
-def test_requests_outside_a_call_pass_unchanged(
-    gateway: RunningGateway, tmp_path: Path, transport: str, here: str, there: str
-) -> None:
-    phones, (callee,) = _site(gateway, tmp_path, transport)
-    phones.callee(callee, there)
-    answers, (asked,) = phones.call(callee.username, here)
+def test_requests_outside_a_call_pass_unchanged(phones: Phones, here: str, there: str) -> None:
+    phones.callee(phones.account, there)
+    answers, (asked,) = phones.call(phones.account.username, here)
     assert len(asked) == (1 if here == "uac_message" else 3)
     assert [one for one in asked if PROBE not in one.splitlines()] == []
     assert [one for one in answers if not one.startswith("SIP/2.0 407") and PROBE not in one.splitlines()] == []
