@@ -113,6 +113,7 @@ class Node:
             domains=self._domains(),
             advertised={},
             limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
+            algorithms=tuple(name.encode() for name in config.sip.algorithms),
             started=monotonic(),
         )
         presence = PresenceBook(

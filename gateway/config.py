@@ -68,6 +68,11 @@ class Sip(_Section):
     realm: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
         default="portico", description="Digest realm. Changing it makes every device log in afresh."
     )
+    algorithms: Annotated[tuple[Literal["SHA-512-256", "SHA-256", "MD5"], ...], Field(min_length=1)] = Field(
+        default=("SHA-512-256", "SHA-256", "MD5"),
+        description="Digest algorithms offered, in this order (RFC 8760: strongest first). Devices that give up on a challenge "
+        'they do not know want ["MD5"] alone.',
+    )
     domains: tuple[HostName, ...] = Field(default=(), description="Further host names and addresses that mean this gateway.")
     min_expires: Annotated[int, Field(ge=10, le=3600)] = Field(
         default=60, description="Shortest registration, seconds (else 423)."

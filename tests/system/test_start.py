@@ -218,6 +218,24 @@ def test_malformed_sip_is_answered_or_dropped_and_counted_never_an_error(tmp_pat
         assert "portico_unhandled_errors_total{" not in text
 
 
+@pytest.mark.parametrize(("setting", "offered"), [("", ["SHA-512-256", "SHA-256", "MD5"]), ('algorithms = ["MD5"]', ["MD5"])])
+def test_the_digest_algorithms_offered_are_the_configured_ones(tmp_path: Path, setting: str, offered: list[str]) -> None:
+    register_request = (
+        b"REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKr;rport\r\nMax-Forwards: 70\r\n"
+        b"From: <sip:1@127.0.0.1>;tag=1\r\nTo: <sip:1@127.0.0.1>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n"
+    )
+    with (
+        RunningGateway(tmp_path, loopback_config(more=f"[sip]\n{setting}\n")) as gateway,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+    ):
+        peer.settimeout(5)
+        peer.connect(gateway.address("sip_udp"))
+        peer.send(register_request)
+        answer = peer.recv(65536).decode()
+    assert answer.startswith("SIP/2.0 401")
+    assert re.findall(r"algorithm=([A-Z0-9-]+)", answer) == offered
+
+
 def test_backup_of_a_running_gateway_starts_elsewhere(tmp_path: Path) -> None:
     with RunningGateway(tmp_path) as gateway:
         site = add_site(gateway, "North")
