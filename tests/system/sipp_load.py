@@ -68,6 +68,8 @@ class Sipp:
         """`scenario` names a file in `sipp/`, or is one (`joined`). With `remote` it makes `calls` calls, `rate` a second; else
         it waits for them. `options` are further words for SIPp, as `-t t1`."""
         self.local_port = free_udp_port() if local_port is None else local_port
+        # The kernel may name the same port twice: nothing holds it between the asking and the binding.
+        control_port = next(port for port in iter(free_udp_port, 0) if port != self.local_port)
         file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
         self._name = f"{file.stem}-{self.local_port}"
         self._folder = folder
@@ -79,7 +81,7 @@ class Sipp:
         if users:
             self._command += ["-inf", str(self._write(users))]
         self._command += ["-sf", str(file), "-i", LOOPBACK, "-p", str(self.local_port)]
-        self._command += ["-cp", str(free_udp_port()), "-m", str(calls), "-nostdin", "-buff_size", "1048576"]
+        self._command += ["-ci", LOOPBACK, "-cp", str(control_port), "-m", str(calls), "-nostdin", "-buff_size", "1048576"]
         self._command += ["-trace_err", "-error_file", str(self._file("errors")), "-fd", "1"]
         self._command += ["-trace_stat", "-stf", str(self._file("stat")), *options]
 
