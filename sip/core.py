@@ -5,7 +5,6 @@ is parked (`parking.py`) and goes on in `answered`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import NamedTuple
 
 from registry.location import Binding
@@ -17,7 +16,7 @@ from sip.deadlines import DeadlineHeap
 from sip.digest import ALGORITHMS
 from sip.directory import AccountFacts, AccountQuestion, Directory, Question
 from sip.errors import MalformedMessage
-from sip.events import Authenticated, BindingsChanged, Fetch, Malformed, Output, Refused, Send
+from sip.events import Authenticated, BindingsChanged, Fetch, Output, Refused, Send
 from sip.flow import Flow
 from sip.limits import SipLimits
 from sip.location import Location
@@ -30,6 +29,7 @@ from sip.parking import Parked, Parking
 from sip.parser import parse
 from sip.proxy import Proxy
 from sip.registrar import register
+from sip.replies import Headers, Replies
 from sip.responses import make_response
 from sip.route_preprocessing import take_own_routes
 from sip.server_transaction import ServerTransaction
@@ -43,7 +43,6 @@ METHODS = b"INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, MESSAGE, INFO, UPDATE, 
 EXTENSIONS = frozenset((b"path", b"outbound", b"gruu"))
 """Option tags a REGISTER may require of us (RFC 3327, RFC 5626, RFC 5627)."""
 _KEEPALIVES = frozenset((b"\r\n\r\n", b"\r\n", b"\0", b"\0\0\0\0", b""))
-_Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Census(NamedTuple):
@@ -82,7 +81,6 @@ class SipCore:
         self._limits = limits or SipLimits()
         timers = timers or Timers()
         self._directory = directory
-        self._tag_key = blake2b(b"portico to tag", key=secret[:64], digest_size=32).digest()
         self._outputs: list[Output] = []
         self._deadlines = DeadlineHeap()
         self._own = OwnAddress(domains, advertised)
@@ -128,6 +126,7 @@ class SipCore:
             limit=self._limits.transactions,
         )
         self._proxy.layer = self._layer
+        self._replies = Replies(self._layer, self._outputs, secret=secret, retry_after=self._limits.retry_after)
 
     def advertise(self, transport: str, host: str, port: int) -> None:
         """Name the address that peers reach this transport at (Via, Record-Route): known only once a port 0 is bound."""
@@ -150,7 +149,7 @@ class SipCore:
         try:
             message = parse(data)
         except MalformedMessage as error:
-            self._malformed(error, error.partial, flow)
+            self._replies.malformed(error, error.partial, flow)
             return
         if isinstance(message, Request):
             self._checked(self._request, message, flow, now)
@@ -172,7 +171,7 @@ class SipCore:
         try:
             key = self._layer.key(request)
             stamp_received(request, flow)
-            self._refuse(key, request, flow, 503, "overload", self._retry_after())
+            self._replies.refuse(key, request, flow, 503, "overload", self._replies.retry_after())
         except MalformedMessage:
             return False
         return True
@@ -182,7 +181,7 @@ class SipCore:
         try:
             act(request, flow, now)
         except MalformedMessage as error:
-            self._malformed(error, request if request.method != b"ACK" else None, flow)
+            self._replies.malformed(error, request if request.method != b"ACK" else None, flow)
 
     def _request(self, request: Request, flow: Flow, now: float) -> None:
         key = self._layer.key(request)
@@ -197,11 +196,11 @@ class SipCore:
         elif method == b"CANCEL":
             self._cancel(key, request, flow, now)
         elif hop is None and b"route" in request.names:
-            self._refuse(key, request, flow, 403, "foreign route")
+            self._replies.refuse(key, request, flow, 403, "foreign route")
         elif self._serves_itself(key, request, flow):
             pass
         elif (broken := self._invalid(request)) is not None:
-            self._refuse(key, request, flow, broken[0], broken[1], broken[2])
+            self._replies.refuse(key, request, flow, broken[0], broken[1], broken[2])
         elif hop is not None:
             self._in_dialog(key, request, hop, flow, now)
         elif method == b"REGISTER":
@@ -212,7 +211,7 @@ class SipCore:
     def _register(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
         """RFC 3261 10.3: our domain, who is it, may he, then the registrar proper."""
         if self._own.user_here(request.target) is None:
-            self._refuse(key, request, flow, 404, "register elsewhere")
+            self._replies.refuse(key, request, flow, 404, "register elsewhere")
             return
         account = self._authenticated(key, request, flow, now, 401, asked)
         if account is None:
@@ -221,10 +220,10 @@ class SipCore:
         if transaction is None:
             return
         if not self._names(request.to_addr.uri, account.username):
-            self._answer(transaction, 403, "register for another", now)
+            self._replies.answer(transaction, 403, "register for another", now)
             return
         if b"require" in request.names and (unsupported := _unsupported(request)):
-            self._answer(transaction, 420, "require", now, ((b"unsupported", b", ".join(unsupported)),))
+            self._replies.answer(transaction, 420, "require", now, ((b"unsupported", b", ".join(unsupported)),))
             return
         present = self._location.bindings(account.username, now)
         outcome = register(request, present, flow, now, self._limits)
@@ -232,7 +231,7 @@ class SipCore:
             self._location.replace(account.username, outcome.bindings, now)
         if outcome.status != 200:
             self._outputs.append(Refused("registration", outcome.status, flow))
-        response = make_response(request, outcome.status, outcome.reason, to_tag=self._to_tag(key), extra=outcome.headers)
+        response = make_response(request, outcome.status, outcome.reason, to_tag=self._replies.to_tag(key), extra=outcome.headers)
         self._layer.respond(transaction, response, now)
 
     def _call(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
@@ -244,7 +243,7 @@ class SipCore:
         if transaction is None:
             return
         if not self._names(request.from_addr.uri, account.username):
-            self._answer(transaction, 403, "from another", now)
+            self._replies.answer(transaction, 403, "from another", now)
             return
         self._route(transaction, account, now, None)
 
@@ -255,7 +254,7 @@ class SipCore:
             if account is None:
                 return
             if account.username != hop.sender:
-                self._refuse(key, request, flow, 403, "dialog of another")
+                self._replies.refuse(key, request, flow, 403, "dialog of another")
                 return
         transaction = self._open(key, request, flow, now)
         if transaction is not None:
@@ -281,17 +280,17 @@ class SipCore:
         if isinstance(found, Destination):
             self._proxy.forward(transaction, account.username, account.site, dialled, found, now)
         elif found is None and transaction.request.to_tag:
-            self._answer(transaction, 481, "no such dialog", now)
+            self._replies.answer(transaction, 481, "no such dialog", now)
         elif found is None:
-            self._answer(transaction, 404, "no such number", now)
+            self._replies.answer(transaction, 404, "no such number", now)
         elif found == asked:
-            self._unavailable(transaction, now)
+            self._replies.unavailable(transaction, now)
         else:
             self._park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
 
     def _ack(self, key: bytes, request: Request, hop: Hop | None, flow: Flow, now: float) -> None:
         """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""
-        if request.to_tag == self._to_tag(key):
+        if request.to_tag == self._replies.to_tag(key):
             return
         may = hop is not None and request.max_forwards != 0 and self._is_end(hop, flow, now)
         if hop is None or not may or not self._proxy.forward_ack(request, hop, now):
@@ -301,11 +300,11 @@ class SipCore:
         """9.2: 200 to a CANCEL that finds its INVITE, whatever becomes of that; else 481. Never challenged (22.1)."""
         invite = self._layer.invite_of(request, flow)
         if invite is None:
-            self._refuse(key, request, flow, 481, "cancel without invite")
+            self._replies.refuse(key, request, flow, 481, "cancel without invite")
             return
         transaction = self._open(key, request, flow, now)
         if transaction is not None:
-            self._layer.respond(transaction, make_response(request, 200, to_tag=self._to_tag(key)), now)
+            self._layer.respond(transaction, make_response(request, 200, to_tag=self._replies.to_tag(key)), now)
             self._proxy.cancelled(invite, now)
 
     # Checks (16.3, 16.4)
@@ -316,10 +315,12 @@ class SipCore:
             return False
         if self._own.user_here(request.target) != b"":
             return False
-        self._layer.reply(request, flow, make_response(request, 200, to_tag=self._to_tag(key), extra=((b"allow", METHODS),)))
+        self._layer.reply(
+            request, flow, make_response(request, 200, to_tag=self._replies.to_tag(key), extra=((b"allow", METHODS),))
+        )
         return True
 
-    def _invalid(self, request: Request) -> tuple[int, str, _Headers] | None:
+    def _invalid(self, request: Request) -> tuple[int, str, Headers] | None:
         """16.3: Max-Forwards, Proxy-Require, loop. (status, reason for counting, headers), or None.
 
         The parser has checked the rest: syntax and scheme."""
@@ -356,17 +357,17 @@ class SipCore:
             return found
         if isinstance(found, AccountQuestion):
             if found == asked:
-                self._refuse(key, request, flow, 503, "facts unavailable", self._retry_after())
+                self._replies.refuse(key, request, flow, 503, "facts unavailable", self._replies.retry_after())
             else:
                 self._park(found, Parked(request, flow, None, None, hop), now)
             return None
         if found is not None:
             self._outputs.append(Refused("credentials " + found.name.lower(), status, flow))
         if not self._sources.spend(flow.source, now):
-            self._limited(key, request, flow)
+            self._replies.limited(key, request, flow)
             return None
         challenge = self._authentication.challenge(request, status, now, stale=found is not None and found.stale)
-        self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=challenge))
+        self._layer.reply(request, flow, make_response(request, status, to_tag=self._replies.to_tag(key), extra=challenge))
         return None
 
     # Facts that were not in memory
@@ -403,63 +404,22 @@ class SipCore:
         """No room to wait, or waited too long."""
         if parked.transaction is None:
             key = self._layer.key(parked.request)
-            self._refuse(key, parked.request, parked.flow, 503, "facts unavailable", self._retry_after())
+            self._replies.refuse(key, parked.request, parked.flow, 503, "facts unavailable", self._replies.retry_after())
         elif parked.transaction.is_open:
-            self._unavailable(parked.transaction, now)
+            self._replies.unavailable(parked.transaction, now)
 
     # Answers of our own
 
     def _open(self, key: bytes, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
         """A server transaction for the request, with its 100 if it is an INVITE; None: there is no room, 503."""
         if self._layer.full():
-            self._refuse(key, request, flow, 503, "transactions full", self._retry_after())
+            self._replies.refuse(key, request, flow, 503, "transactions full", self._replies.retry_after())
             return None
         transaction = self._layer.open(key, request, flow, now)
         self._overload.held(self._layer.server_count + self._layer.client_count)
         if request.method == b"INVITE":
             self._layer.respond(transaction, make_response(request, 100), now)
         return transaction
-
-    def _answer(self, transaction: ServerTransaction, status: int, why: str, now: float, extra: _Headers = ()) -> None:
-        """Refuse a request that has a transaction."""
-        self._outputs.append(Refused(why, status, transaction.flow))
-        tag = self._to_tag(transaction.key)
-        self._layer.respond(transaction, make_response(transaction.request, status, to_tag=tag, extra=extra), now)
-
-    def _unavailable(self, transaction: ServerTransaction, now: float) -> None:
-        self._answer(transaction, 503, "facts unavailable", now, self._retry_after())
-
-    def _refuse(self, key: bytes, request: Request, flow: Flow, status: int, why: str, extra: _Headers = ()) -> None:
-        """Refuse a request without state."""
-        self._outputs.append(Refused(why, status, flow))
-        self._layer.reply(request, flow, make_response(request, status, to_tag=self._to_tag(key), extra=extra))
-
-    def _limited(self, key: bytes, request: Request, flow: Flow) -> None:
-        """No answer to a source without credit where it will ask again by itself; on a stream nobody repeats."""
-        if flow.reliable:
-            self._refuse(key, request, flow, 503, "source limited", self._retry_after())
-        else:
-            self._outputs.append(Refused("source limited", 0, flow))
-
-    def _retry_after(self) -> _Headers:
-        """Spread, so that a crowd does not come back at once."""
-        base = self._limits.retry_after
-        return ((b"retry-after", b"%d" % (base + int(self._layer.token(2), 16) % (base + 1))),)
-
-    def _to_tag(self, key: bytes) -> bytes:
-        """The same for every copy of a request, without remembering it (8.2.7)."""
-        return blake2b(key, key=self._tag_key, digest_size=8).hexdigest().encode()
-
-    def _malformed(self, error: MalformedMessage, partial: Request | None, flow: Flow) -> None:
-        """Answer what can be answered, drop the rest; count both. The reason phrase names the header at fault."""
-        self._outputs.append(Malformed(error.reason.decode("ascii", "replace"), flow))
-        if error.status and partial is not None:
-            try:
-                stamp_received(partial, flow)
-                response = make_response(partial, error.status, error.reason, to_tag=self._layer.token(8))
-                self._layer.reply(partial, flow, response)
-            except MalformedMessage:
-                return  # what is broken is what an answer is made of, the Via above all: there is no way back
 
     def _keepalive(self, data: bytes, flow: Flow) -> None:
         """A double CRLF is a ping, its pong a single one (RFC 5626 3.5.1); on UDP some devices ping like that too."""
@@ -470,7 +430,7 @@ class SipCore:
 
     def unframed(self, error: MalformedMessage, flow: Flow) -> None:
         """A stream can no longer be cut into messages (`StreamFramer.fault`): answer where possible; then it must close."""
-        self._malformed(error, error.partial, flow)
+        self._replies.malformed(error, error.partial, flow)
 
     def flow_closed(self, flow: Flow, now: float) -> None:
         """A stream connection is gone: its bindings and transactions are too."""
