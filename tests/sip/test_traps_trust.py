@@ -448,7 +448,7 @@ def test_s01_known_and_unknown_users_get_the_same_answer(method: bytes) -> None:
         answers += [one.data for one in stage.core.take() if isinstance(one, Send)]
         assert len(answers) == 2
         names = [
-            [(name, len(line.replace(user, b""))) for name, line in zip(m.names, m.lines, strict=True) if name != b"via"]
+            [(n, len(line.replace(b"sip:%b@" % user, b""))) for n, line in zip(m.names, m.lines, strict=True) if n != b"via"]
             for m in map(parse, answers)
         ]
         shapes.append(([one[:12] for one in answers], names))
