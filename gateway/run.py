@@ -81,16 +81,16 @@ async def _live(
         await node.start()
         running.add_signal_handler(signal.SIGHUP, node.reload)
         _settle()
+        # Told before the ready file: whoever waits for the file finds all of it said.
+        _tell(node.welcome.places() if companion else node.welcome.lines())
         ready = json.dumps({**node.bound, **node.ready_facts()}, indent=1).encode() + b"\n"
         write_atomically(folder.path / "ready.json", ready)
         if ready_file is not None:
             write_atomically(ready_file, ready)
-        if companion is None:
-            _tell(node.welcome.lines())
-            await stop.wait()
-            return 0
-        _tell(node.welcome.places())
-        return await companion(folder.path / "ready.json", stop)
+        if companion is not None:
+            return await companion(folder.path / "ready.json", stop)
+        await stop.wait()
+        return 0
     except OSError as error:
         raise StartError(str(error)) from error
     finally:

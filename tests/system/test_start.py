@@ -272,6 +272,7 @@ def test_the_next_steps_it_prints_work_as_printed(tmp_path: Path) -> None:
         said = gateway.output_file.read_text()
         assert f"shown this once (it is also in {gateway.state / 'admin-token'})" in said
         token, *calls = [line.strip() for line in said.splitlines() if line.startswith(("  T=", "  curl "))]
+        assert len(calls) == 3
         site = ""
         for call in calls:
             command = f"{token}\n{call.replace('curl', 'curl -sS --fail-with-body', 1).replace('<site id>', site)}"
