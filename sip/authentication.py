@@ -98,19 +98,13 @@ class Authentication:
 
     def strip(self, request: Request) -> None:
         """Take out the credentials that were for us: the next hop could use or attack them (S08). Other realms' pass (22.3)."""
-        names, lines = request.names, request.lines
         for name in _CREDENTIALS.values():
-            while name in names:
-                at = names.index(name)
-                if not self._is_ours(request.value_at(at)):
-                    break
-                del names[at]
-                del lines[at]
-            if request.count(name) > 1:
-                kept = [value for value in request.all(name) if not self._is_ours(value)]
-                request.remove(name)
-                for value in kept:
-                    request.append(name, value)
+            if not request.has(name):
+                continue
+            kept = [value for value in request.all(name) if not self._is_ours(value)]
+            request.remove(name)
+            for value in kept:
+                request.append(name, value)
 
     def _is_ours(self, value: bytes) -> bool:
         """Whether credentials are for our realm; what cannot be read counts as ours and is not passed on."""

@@ -195,7 +195,7 @@ class SipCore:
             self._ack(key, request, hop, flow, now)
         elif method == b"CANCEL":
             self._cancel(key, request, flow, now)
-        elif hop is None and b"route" in request.names:
+        elif hop is None and request.has(b"route"):
             self._replies.refuse(key, request, flow, 403, "foreign route")
         elif self._serves_itself(key, request, flow):
             pass
@@ -222,7 +222,7 @@ class SipCore:
         if not self._names(request.to_addr.uri, account.username):
             self._replies.answer(transaction, 403, "register for another", now)
             return
-        if b"require" in request.names and (unsupported := _unsupported(request)):
+        if request.has(b"require") and (unsupported := _unsupported(request)):
             self._replies.answer(transaction, 420, "require", now, ((b"unsupported", b", ".join(unsupported)),))
             return
         present = self._location.bindings(account.username, now)
@@ -326,7 +326,7 @@ class SipCore:
         The parser has checked the rest: syntax and scheme."""
         if request.max_forwards == 0:
             return 483, "max-forwards", ()
-        if b"proxy-require" in request.names:
+        if request.has(b"proxy-require"):
             return 420, "proxy-require", ((b"unsupported", b", ".join(request.all(b"proxy-require"))),)
         if is_looping(request, self._own):
             return 482, "loop", ()

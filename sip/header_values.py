@@ -3,6 +3,7 @@
 They are plain slotted classes rather than dataclasses: a Via and two name-addrs are made for every message on the wire.
 """
 
+import re
 from typing import Final
 
 from sip.errors import MalformedMessage
@@ -15,7 +16,9 @@ from sip.grammar import (
     SPACE,
     TAB,
     TOKEN,
+    TOKEN_CLASS,
     URI,
+    URI_CLASS,
     decimal,
     first_comma,
     is_token,
@@ -34,6 +37,19 @@ _TRANSPORTS: Final[dict[bytes, bytes]] = {b"SIP/2.0/" + name: name for name in (
 _TOKEN_AND_LWS: Final = TOKEN + LWS
 _PLAIN_PARAMS: Final = TOKEN + b";="
 _UNQUOTED_ENDS: Final = b'"<>, \t'
+
+# The forms that nearly every value on the wire has, each read with one call. What they do not match is read by the exact rules
+# below, and what they do match means the same there (tests/sip/test_usual_forms.py holds them to it). Possessive throughout, so
+# that no value takes more than linear time.
+_USUAL_VIA = re.compile(
+    rb"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,}\])(?::([0-9]{1,5}))?((?:;[a-z]++(?:=%b++)?)*+)"
+    % TOKEN_CLASS
+).fullmatch
+_USUAL_ADDRESS = re.compile(
+    rb"""("[^"\\]*+"[ \t]*+|%b[ \t%b]*+)?<(sips?:%b*+)>(?:;tag=(%b++))?"""
+    % (TOKEN_CLASS, TOKEN_CLASS[1:-1], URI_CLASS, TOKEN_CLASS)
+).fullmatch
+_USUAL_CSEQ = re.compile(rb"([0-9]{1,9}) ([A-Z]+)").fullmatch
 
 
 class Via:
@@ -98,7 +114,7 @@ def parse_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
 
     A parameter given twice is refused: RFC 3261 7.3.1, "any given parameter-name MUST NOT appear more than once".
     """
-    if text.translate(None, _PLAIN_PARAMS):
+    if text.strip(_PLAIN_PARAMS):
         return _exact_params(text, reason)
     parts = text.split(b";")
     params: dict[bytes, bytes] = {}
@@ -144,6 +160,39 @@ def _exact_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
 
 def parse_via(value: bytes) -> Via:
     """The first Via value in `value` (which may be a comma list, unfolded). Raises `MalformedMessage` 400 "Malformed Via"."""
+    return _usual_via(value) or _exact_via(value)
+
+
+def _usual_via(value: bytes) -> Via | None:
+    """`parse_via` for the usual form, None for any other."""
+    found = _USUAL_VIA(value)
+    if found is None:
+        return None
+    texts: tuple[bytes, ...] = found.groups(b"")
+    transport, host, port_text, params = texts[0], texts[1], texts[2], texts[3]
+    port = decimal(port_text, 65535) if port_text else None
+    if port is not None and port < 0:
+        return None
+    branch = received = b""
+    rport: int | None = None
+    if params:
+        for part in params[1:].split(b";"):
+            if part[:7] == b"branch=" and branch == b"":
+                branch = part[7:]
+            elif part == b"rport" and rport is None:
+                rport = 0
+            elif part[:6] == b"rport=" and rport is None:
+                rport = decimal(part[6:], 65535)
+                if rport < 0:
+                    return None
+            elif part[:9] == b"received=" and received == b"":
+                received = part[9:]
+            else:
+                return None
+    return Via(transport, host.lower(), port, branch, received, rport, b"", value)
+
+
+def _exact_via(value: bytes) -> Via:
     if COMMA in value:
         comma = first_comma(value)
         if comma >= 0:
@@ -189,6 +238,15 @@ def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameA
 
     Without angle brackets every ";" starts a header parameter, and a "?" or "," may not stand in the URI (RFC 3261 20, 20.10).
     """
+    found = _USUAL_ADDRESS(value)
+    if found is None:
+        return _exact_name_addr(value, reason)
+    texts: tuple[bytes, ...] = found.groups(b"")
+    display, uri, tag = texts[0], texts[1], texts[2]
+    return NameAddr(display.rstrip(LWS), uri, {b"tag": tag} if tag else {})
+
+
+def _exact_name_addr(value: bytes, reason: bytes) -> NameAddr:
     opening = value.find(b"<")
     display = b""
     if value[:1] == b'"':
@@ -222,15 +280,15 @@ def parse_name_addr(value: bytes, reason: bytes = b"Malformed Address") -> NameA
         rest = value[closing + 1 :]
     if uri.translate(None, URI) or (uri[:4] != b"sip:" and scheme_of(uri) == b""):
         raise MalformedMessage(400, reason)
-    if rest == b"":
-        return NameAddr(display, uri, {})
-    if rest[:5] == b";tag=" and len(rest) > 5 and not rest[5:].translate(None, TOKEN):
-        return NameAddr(display, uri, {b"tag": rest[5:]})  # what nearly every From and To on the wire looks like
-    return NameAddr(display, uri, parse_params(rest, reason))
+    return NameAddr(display, uri, parse_params(rest, reason) if rest else {})
 
 
 def parse_cseq(value: bytes) -> tuple[int, bytes]:
     """`1*DIGIT LWS Method`. Raises `MalformedMessage` 400 "Malformed CSeq"."""
+    found = _USUAL_CSEQ(value)
+    if found is not None:
+        text, usual = found.groups()
+        return decimal(text, CSEQ_LIMIT), usual
     number_text, _, method = value.partition(b" ")
     number = decimal(number_text, CSEQ_LIMIT)
     if number < 0 or not is_token(method):

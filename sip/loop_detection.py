@@ -6,6 +6,7 @@ has gone in a circle; with another hash it is a spiral, which is legal.
 
 from zlib import crc32
 
+from sip.grammar import COMMA
 from sip.header_values import parse_via
 from sip.message import Request
 from sip.own_address import OwnAddress
@@ -24,18 +25,18 @@ def loop_hash(request: Request) -> bytes:
     A collision only breaks the call of the peer that made it, so a checksum does.
     """
     parts = [request.uri, request.from_tag, request.to_tag, request.call_id, b"%d" % request.cseq[0]]
-    names = request.names
-    if b"route" in names:
+    if request.has(b"route"):
         parts += request.all(b"route")
-    if b"proxy-require" in names:
+    if request.has(b"proxy-require"):
         parts += request.all(b"proxy-require")
     return b"%08x" % crc32(b"\0".join(parts))
 
 
 def is_looping(request: Request, own: OwnAddress) -> bool:
     """Whether the request was here before, unchanged in what routes it. Raises MalformedMessage for a broken Via."""
-    top, names = request.top_via, request.names
-    if names.count(b"via") == 1 and b"," not in request.lines[names.index(b"via")] and not own.is_sent_by(top.host, top.port):
+    top, first = request.top_via, request.find(b"via")
+    alone = request.names.count(b"via") == 1 and COMMA not in request.lines[first]
+    if alone and not own.is_sent_by(top.host, top.port):
         return False  # nearly always: straight from a phone
     mark = b""
     for value in request.all(b"via"):

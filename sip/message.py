@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import CALL_ID, LF, LWS, QUESTION, decimal, first_comma, split_list, unfold
-from sip.header_values import MAGIC_COOKIE, NameAddr, Via, parse_cseq, parse_name_addr, parse_via
+from sip.grammar import COMMA, LWS, QUESTION, decimal, first_comma, split_list
+from sip.header_lines import value_of
+from sip.header_values import NameAddr, Via, parse_cseq, parse_name_addr, parse_via
 from sip.headers import LISTS, wire_name
 from sip.uri import user_and_host
 
@@ -51,27 +52,57 @@ class Message:
         self._call_id: bytes = b""
         self._max_forwards: int = _UNREAD
 
+    def take_read(
+        self,
+        via: Via,
+        from_addr: NameAddr,
+        to_addr: NameAddr,
+        call_id: bytes,
+        cseq: tuple[int, bytes],
+        max_forwards: int,
+        length: int,
+    ) -> None:
+        """Keep what the parser has read already. `max_forwards` and `length` (of the body) are -1 where they are not stated."""
+        self._top_via = via
+        self._from = from_addr
+        self._to = to_addr
+        self._call_id = call_id
+        self._cseq = cseq
+        self._max_forwards = max_forwards
+        self._length = length
+
     # ---- reading -------------------------------------------------------------------------------------------------
+
+    def has(self, name: bytes) -> bool:
+        """Whether there is a line of that name, which is canonical."""
+        return self.find(name) >= 0
+
+    def find(self, name: bytes) -> int:
+        """The index of the first line of that name, or -1."""
+        for at, held in enumerate(self.names):
+            if held == name:
+                return at
+        return -1
 
     def value_at(self, index: int) -> bytes:
         """The value of the header line at `index`, unfolded, without the white space around it."""
-        value = self.lines[index].partition(b":")[2]
-        if LF in value:
-            value = unfold(value)
-        return value.strip(LWS)
+        return value_of(self.lines[index])
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first line of that name (a comma list whole), or None. `name` is canonical."""
-        try:
-            return self.value_at(self.names.index(name))
-        except ValueError:
-            return None
+        at = self.find(name)
+        return None if at < 0 else value_of(self.lines[at])
 
     def all(self, name: bytes) -> list[bytes]:
         """Every value in order; comma lists are split for the headers that are lists, empty elements left out."""
-        values = [self.value_at(index) for index, held in enumerate(self.names) if held == name]
-        if name not in LISTS:
+        values: list[bytes] = []
+        for at, held in enumerate(self.names):
+            if held == name:
+                values.append(value_of(self.lines[at]))
+        if not values or name not in LISTS:
             return values
+        if len(values) == 1:
+            return split_list(values[0])
         return [part for value in values for part in split_list(value)]
 
     def count(self, name: bytes) -> int:
@@ -146,13 +177,8 @@ class Message:
         return None if number == _ABSENT else number
 
     def _required(self, name: bytes, missing: bytes) -> bytes:
-        try:
-            value = self.lines[self.names.index(name)].partition(b":")[2]
-        except ValueError:
-            raise MalformedMessage(400, missing) from None
-        if LF in value:
-            value = unfold(value)
-        value = value.strip(LWS)
+        at = self.find(name)
+        value = value_of(self.lines[at]) if at >= 0 else b""
         if value == b"":
             raise MalformedMessage(400, missing)
         return value
@@ -161,10 +187,7 @@ class Message:
 
     def prepend(self, name: bytes, value: bytes) -> None:
         """Put a new line before the first of that name, or at the top of the message when there is none."""
-        try:
-            at = self.names.index(name)
-        except ValueError:
-            at = 0
+        at = max(0, self.find(name))
         self.names.insert(at, name)
         self.lines.insert(at, wire_name(name) + b": " + value)
         self._forget(name)
@@ -185,9 +208,8 @@ class Message:
 
     def replace(self, name: bytes, value: bytes) -> None:
         """Make `value` the only one of that name, in the place of the first (or at the end when there was none)."""
-        try:
-            at = self.names.index(name)
-        except ValueError:
+        at = self.find(name)
+        if at < 0:
             self.append(name, value)
             return
         if self.names.count(name) > 1:
@@ -199,9 +221,9 @@ class Message:
 
     def remove_first_value(self, name: bytes) -> None:
         """Take out the first value of that name: the line, or its first element when it is a comma list."""
-        if name not in self.names:
+        at = self.find(name)
+        if at < 0:
             return
-        at = self.names.index(name)
         value = self.value_at(at)
         comma = first_comma(value) if name in LISTS else -1
         rest = value[comma + 1 :].lstrip(LWS + b",") if comma >= 0 else b""
@@ -214,9 +236,9 @@ class Message:
 
     def set_top(self, name: bytes, value: bytes) -> None:
         """Rewrite the first value of that name and keep the rest of its line. Raises KeyError when there is none."""
-        if name not in self.names:
+        at = self.find(name)
+        if at < 0:
             raise KeyError(name)
-        at = self.names.index(name)
         old = self.value_at(at)
         comma = first_comma(old) if name in LISTS else -1
         self.lines[at] = wire_name(name) + b": " + value + (old[comma:] if comma >= 0 else b"")
@@ -224,7 +246,11 @@ class Message:
 
     def set_top_via(self, via: Via) -> None:
         """`set_top` for the Via, keeping the parsed form that the caller has (`via.raw` is what goes on the wire)."""
-        self.set_top(b"via", via.raw)
+        at = self.find(b"via")
+        if at >= 0 and COMMA not in self.lines[at]:
+            self.lines[at] = b"Via: " + via.raw
+        else:
+            self.set_top(b"via", via.raw)
         self._top_via = via
 
     def _forget(self, name: bytes) -> None:
@@ -271,43 +297,11 @@ class Message:
         self.replace(b"content-length", b"%d" % length)
         self._length = length
 
-    def check(self) -> None:
-        """Read every field that the layers above rely on. Raises `MalformedMessage` 400 that names the first broken header.
-
-        RFC 3261 8.1.1 and 20: Via, From, To, Call-ID and CSeq are mandatory. Max-Forwards may be absent (RFC 2543 peers).
-        """
-        via = self._top_via = parse_via(self._required(b"via", b"Missing Via"))
-        if len(via.branch) == len(MAGIC_COOKIE) and via.branch.lower() == MAGIC_COOKIE.lower():
-            # RFC 4475 3.2.1: the cookie promises uniqueness, and nothing follows it.
-            raise MalformedMessage(400, b"Empty Via Branch")
-        self._from = parse_name_addr(self._required(b"from", b"Missing From"), b"Malformed From")
-        self._to = parse_name_addr(self._required(b"to", b"Missing To"), b"Malformed To")
-        self._call_id = self._required(b"call-id", b"Missing Call-ID")
-        if self._call_id.translate(None, CALL_ID):
-            raise MalformedMessage(400, b"Malformed Call-ID")
-        self._cseq = parse_cseq(self._required(b"cseq", b"Missing CSeq"))
-        self.max_forwards  # noqa: B018
-        self._check_length()
-
-    def _check_length(self) -> None:
-        """RFC 3261 18.3: what follows the stated length is cut off; a body shorter than stated is refused."""
-        value = self.get(b"content-length")
-        if value is None:
-            return
-        length = decimal(value, 2**31 - 1)
-        if length < 0:
-            raise MalformedMessage(400, b"Malformed Content-Length")
-        if length > len(self.body):
-            raise MalformedMessage(400, b"Content-Length Beyond Message")
-        if length < len(self.body):
-            self.body = self.body[:length]
-        self._length = length
-
 
 class Request(Message):
     """A request. `method` is case-sensitive (RFC 3261 7.1), `uri` the Request-URI as received."""
 
-    __slots__ = ("_target", "_target_of", "method", "uri")
+    __slots__ = ("_contacts", "_target", "_target_of", "method", "uri")
 
     def __init__(self, method: bytes, uri: bytes, names: list[bytes], lines: list[bytes], body: bytes = b"") -> None:
         super().__init__(names, lines, body)
@@ -315,6 +309,23 @@ class Request(Message):
         self.uri = uri
         self._target: tuple[bytes, bytes, int | None] = (b"", b"", None)
         self._target_of: bytes = b""
+        self._contacts: Sequence[NameAddr] | None = None
+
+    def take_contact(self, contact: NameAddr) -> None:
+        """Keep the only Contact, which the parser has read already."""
+        self._contacts = (contact,)
+
+    @property
+    def contacts(self) -> Sequence[NameAddr]:
+        """Every Contact of the request as it was received, read once; none where the only one is `*`.
+
+        A REGISTER changes state by them, so all are read before any is believed (RFC 4475 3.1.2.13): raises `MalformedMessage`.
+        """
+        found = self._contacts
+        if found is None:
+            star = self.count(b"contact") == 1 and self.get(b"contact") == b"*"
+            found = self._contacts = () if star else addresses(self, b"contact")
+        return found
 
     @property
     def target(self) -> tuple[bytes, bytes, int | None]:
@@ -341,13 +352,6 @@ class Request(Message):
         other._target = self._target
         other._target_of = self._target_of
         return other
-
-    def check(self) -> None:
-        """`Message.check` and the Request-URI, and CSeq must name the method (RFC 3261 8.1.1.5)."""
-        super().check()
-        self.target  # noqa: B018
-        if self.cseq[1] != self.method:
-            raise MalformedMessage(400, b"CSeq Method Mismatch")
 
     def __repr__(self) -> str:
         return f"<Request {self.method!r}>"

@@ -233,7 +233,7 @@ class Proxy(BranchOwner):
         out.uri = uri
         hops = request.max_forwards
         out.replace(b"max-forwards", b"%d" % (MAX_FORWARDS if hops is None else hops - 1))
-        if b"proxy-authorization" in out.names or b"authorization" in out.names:
+        if out.has(b"proxy-authorization") or out.has(b"authorization"):
             self._authentication.strip(out)
         out.prepend(b"via", self._own.via(flow, branch))
         return out

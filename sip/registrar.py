@@ -45,7 +45,7 @@ class _Refusal(Exception):
 
 def register(request: Request, present: tuple[LiveBinding, ...], flow: Flow, now: float, limits: SipLimits) -> Outcome:
     """Carry out a REGISTER of an authenticated user for his own AOR. `present` are the AOR's live bindings."""
-    contacts = request.all(b"contact")
+    contacts = request.all(b"contact") if request.has(b"contact") else []
     if not contacts:
         return _done(request, present, None, now, limits)
     if len(contacts) > limits.contacts:
@@ -55,7 +55,7 @@ def register(request: Request, present: tuple[LiveBinding, ...], flow: Flow, now
             _check_star(request, contacts)
             _check_order(request, present)
             return _done(request, (), (), now, limits)
-        bindings = _updated(request, contacts, present, flow, now, limits)
+        bindings = _updated(request, present, flow, now, limits)
     except _Refusal as refusal:
         return refusal.outcome
     except MalformedMessage as error:
@@ -72,14 +72,14 @@ def _done(
 ) -> Outcome:
     """200 with every binding and the seconds it has left (step 8), the Path (RFC 3327 5.3), whether outbound is used and then how
     often to keep the flow alive (RFC 5626 5.4, 6), and the GRUUs if the device knows them (RFC 5627 5.1)."""
-    aor = request.to_addr.uri if b"supported" in request.names and _supports(request, b"gruu") else b""
+    aor = request.to_addr.uri if request.has(b"supported") and _supports(request, b"gruu") else b""
     headers: list[tuple[bytes, bytes]] = []
     for one in shown:
         value = b"<%b>%b;expires=%d" % (one.contact, one.params, max(0, round(one.expires_at - now)))
         if aor and one.instance_id:
             value += b';pub-gruu="%b"' % pub_gruu(aor, one.instance_id)
         headers.append((b"contact", value))
-    if b"path" in request.names:
+    if request.has(b"path"):
         headers.append((b"path", b", ".join(request.all(b"path"))))
     if any(one.reg_id for one in shown):
         headers.append((b"require", b"outbound"))
@@ -108,7 +108,6 @@ def _check_order(request: Request, touched: Sequence[LiveBinding]) -> None:
 
 def _updated(
     request: Request,
-    contacts: list[bytes],
     present: tuple[LiveBinding, ...],
     flow: Flow,
     now: float,
@@ -116,29 +115,33 @@ def _updated(
 ) -> tuple[LiveBinding, ...]:
     """The bindings after step 7, oldest first."""
     bindings = list(present)
-    path = tuple(request.all(b"path")) if b"path" in request.names else ()
-    outbound = b"supported" in request.names and _supports(request, b"outbound")
+    path = tuple(request.all(b"path")) if request.has(b"path") else ()
+    outbound = request.has(b"supported") and _supports(request, b"outbound")
     if outbound:
-        _check_first_hop(request, contacts, path)
-    for value in contacts:
-        contact = parse_name_addr(value, b"Malformed Contact")
+        _check_first_hop(request, path)
+    for contact in request.contacts:
         seconds = _seconds(contact, request, limits)
-        binding = _binding(contact, value, request, flow, now, seconds, path, outbound)
-        replaced = [one for one in bindings if _same(one, binding)]
-        _check_order(request, [one for one in replaced if one in present])
-        bindings = [one for one in bindings if one not in replaced]
+        binding = _binding(contact, request, flow, now, seconds, path, outbound)
+        kept: list[LiveBinding] = []
+        for one in bindings:
+            if not _same(one, binding):
+                kept.append(one)
+            elif one in present:
+                _check_order(request, (one,))
         if seconds:
-            bindings.append(binding)
-    bindings.sort(key=lambda one: one.updated)
+            kept.append(binding)
+        bindings = kept
+    if len(bindings) > 1:
+        bindings.sort(key=lambda one: one.updated)
     return tuple(bindings[-limits.contacts :])
 
 
-def _check_first_hop(request: Request, contacts: list[bytes], path: tuple[bytes, ...]) -> None:
+def _check_first_hop(request: Request, path: tuple[bytes, ...]) -> None:
     """439 when a device wants a flow kept but a proxy before us keeps none: the edge proxy says that it does by `ob` in its
     Path (RFC 5626 section 6). Without a proxy in between the first hop is us."""
     if request.count(b"via") == 1 and len(request.all(b"via")) == 1:
         return
-    if not any(b"reg-id" in parse_name_addr(value, b"Malformed Contact").params for value in contacts):
+    if not any(b"reg-id" in contact.params for contact in request.contacts):
         return
     edge = parse_name_addr(path[-1], b"Malformed Path").uri if path else b""
     if b"ob" not in edge.split(b";")[1:]:
@@ -170,7 +173,6 @@ def _seconds(contact: NameAddr, request: Request, limits: SipLimits) -> int:
 
 def _binding(
     contact: NameAddr,
-    value: bytes,
     request: Request,
     flow: Flow,
     now: float,

@@ -94,8 +94,10 @@ def make_response(
     copied = _COPIED if status != 100 else _COPIED_IN_TRYING
     names: list[bytes] = []
     lines: list[bytes] = []
-    for name, line in zip(request.names, request.lines, strict=True):
+    held = request.lines
+    for at, name in enumerate(request.names):
         if name in copied:
+            line = held[at]
             if name == b"to" and to_tag and not _has_tag(request):
                 line += b";tag=" + to_tag
             names.append(name)

@@ -10,7 +10,7 @@ def take_own_routes(request: Request, own: OwnAddress, tokens: DialogTokens) -> 
 
     A Route that is left leads elsewhere, which only a proven dialog may ask for. The cost is linear in the Routes.
     """
-    if b"route" not in request.names:
+    if not request.has(b"route"):
         return b""
     token = _undo_strict_routing(request, own, tokens)
     routes = request.all(b"route")

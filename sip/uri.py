@@ -13,6 +13,10 @@ from sip.grammar import ALPHANUM, COLON, HOST, IPV6, PERCENT, QUESTION, SCHEME, 
 
 MAX_PORT: Final = 65535
 
+# What nearly every Request-URI, From and To holds, read with one call; the exact rules below read the rest, and this the same.
+_USUAL_URI = re.compile(
+    rb"sip:(?:([A-Za-z0-9_.!~*'()&=+$,/#-]++)@)?([A-Za-z0-9._-]++)(?::([0-9]{1,5}))?(?:;[A-Za-z0-9_.!~*'();/:&=+$,%\[\]#-]*+)?"
+).fullmatch
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _HEX = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _VISUAL_SEPARATORS = b"-.()"
@@ -65,6 +69,17 @@ def user_and_host(uri: bytes, reason: bytes = b"Malformed URI") -> tuple[bytes, 
     The user is b"" where the URI has none; a tel URI gives its number without visual separators, and host b"". Raises
     `MalformedMessage`: 416 for another scheme, 400 for a URI that breaks the grammar up to and including its port.
     """
+    found = _USUAL_URI(uri)
+    if found is not None:
+        texts: tuple[bytes, ...] = found.groups(b"")
+        user, host, port_text = texts[0], texts[1], texts[2]
+        port = decimal(port_text, MAX_PORT) if port_text else None
+        if port is None or port >= 0:
+            return user, host.lower(), port
+    return _exact_user_and_host(uri, reason)
+
+
+def _exact_user_and_host(uri: bytes, reason: bytes) -> tuple[bytes, bytes, int | None]:
     if uri[:4] == b"sip:":
         rest = uri[4:]
     else:
