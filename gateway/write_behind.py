@@ -18,6 +18,7 @@ from typing import NamedTuple
 from registry.errors import RegistryError
 from registry.location import AorBindings, Binding
 from registry.store import MAX_BATCH, MAX_PAGE, Delete, Put, Store
+from sip.binding import LiveBinding
 
 FLUSH_SECONDS = 0.5
 RETRY_SECONDS = 5.0
@@ -35,7 +36,7 @@ class _Written(NamedTuple):
 class BindingsWriter:
     """Takes `BindingsChanged` from the SIP service and keeps the store's copy up to date.
 
-    `wall` is the clock of the bindings' expiry times, `clock` the loop's monotonic one.
+    `clock` is the loop's monotonic clock, which live bindings expire by; `wall` the one that stored bindings do.
     """
 
     def __init__(self, store: Store, node: str, *, wall: Callable[[], float], clock: Callable[[], float]) -> None:
@@ -43,16 +44,16 @@ class BindingsWriter:
         self._node = node
         self._wall = wall
         self._clock = clock
-        self._pending: dict[str, tuple[Binding, ...]] = {}
-        self._refreshed: dict[str, tuple[Binding, ...]] = {}
+        self._pending: dict[str, tuple[LiveBinding, ...]] = {}
+        self._refreshed: dict[str, tuple[LiveBinding, ...]] = {}
         self._due: list[tuple[float, str]] = []
         self._timed: set[str] = set()
         self._written: dict[str, _Written] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def changed(self, aor: str, bindings: tuple[Binding, ...]) -> None:
-        """The AOR has these bindings now (wall-clock expiry); none means it is gone."""
+    def changed(self, aor: str, bindings: tuple[LiveBinding, ...]) -> None:
+        """The AOR has these bindings now; none means it is gone. They are made what the store keeps when they are written."""
         written = self._written.get(aor)
         if written is not None and aor not in self._pending and self._will_do(written, bindings):
             self._refreshed[aor] = bindings
@@ -82,11 +83,11 @@ class BindingsWriter:
             while self._pending:
                 await self._flush()
 
-    def _will_do(self, written: _Written, bindings: tuple[Binding, ...]) -> bool:
+    def _will_do(self, written: _Written, bindings: tuple[LiveBinding, ...]) -> bool:
         """Whether the copy in the store may lag behind these: no other contact or flow, no earlier end, and life enough."""
         return (
             written.same == _sameness(bindings)
-            and all(new.expires >= old for new, old in zip(bindings, written.expires, strict=True))
+            and all(new.expires_at >= old for new, old in zip(bindings, written.expires, strict=True))
             and self._clock() < written.enough_until
         )
 
@@ -138,28 +139,32 @@ class BindingsWriter:
 
     async def _flush(self) -> None:
         chosen = list(self._pending.items())[:MAX_BATCH]
+        offset = self._wall() - self._clock()
         writes = [
-            Put(AorBindings(aor, self._node, bindings)) if bindings else Delete(AorBindings, aor) for aor, bindings in chosen
+            Put(AorBindings(aor, self._node, tuple(one.stored(offset) for one in bindings)))
+            if bindings
+            else Delete(AorBindings, aor)
+            for aor, bindings in chosen
         ]
         await self._store.batch(writes, durable=False)
-        now, wall = self._clock(), self._wall()
+        now = self._clock()
         for aor, bindings in chosen:
             if bindings:
-                expires = tuple(one.expires for one in bindings)
-                self._written[aor] = _Written(_sameness(bindings), expires, now + (min(expires) - wall) / 2)
+                expires = tuple(one.expires_at for one in bindings)
+                self._written[aor] = _Written(_sameness(bindings), expires, (now + min(expires)) / 2)
             else:
                 self._written.pop(aor, None)
             if self._pending.get(aor) is bindings:
                 del self._pending[aor]
 
 
-def _sameness(bindings: tuple[Binding, ...]) -> int:
+def _sameness(bindings: tuple[LiveBinding, ...]) -> int:
     """A number that is equal for bindings that differ in nothing but their expiry and the Call-ID and CSeq of the refresh.
 
     Those two only order the requests of one registration (RFC 3261 10.3), and after a restart no request of before is taken
     any more: its nonce is older than the node (`SipCore`, `started`). Python keys its hashes of text with a secret of the
     process, so nobody outside can look for two that collide."""
-    return hash(tuple((one.contact, one.flow, one.q, one.instance_id, one.reg_id, one.path, one.user_agent) for one in bindings))
+    return hash(tuple((one.contact, one.flow.name, one.q, one.instance_id, one.reg_id, one.path, one.user_agent) for one in bindings))
 
 
 async def load_bindings(store: Store, node: str, wall: float, tell: Callable[[str, tuple[Binding, ...]], None]) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from registry.location import Binding
+from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import Question
 from sip.errors import MalformedMessage
@@ -35,7 +36,7 @@ class FactsSource(Protocol):
 class SipService:
     """Runs one SipCore on UDP sockets, and on the streams that whoever accepts them makes with `connect`.
 
-    `on_bindings(aor, bindings)` gets wall-clock expiry times; `on_call(ended, wall)` the wall time of the end;
+    `on_bindings(aor, bindings)` gets an AOR's new bindings; `on_call(ended, wall)` the wall time of the end;
     `observe` every output, in order, before it is carried out. All three are called in the loop and must not block or raise.
     `clock` is monotonic, `wall` the wall clock, both in seconds.
     """
@@ -47,7 +48,7 @@ class SipService:
         core: SipCore,
         *,
         facts: FactsSource,
-        on_bindings: Callable[[str, tuple[Binding, ...]], None],
+        on_bindings: Callable[[str, tuple[LiveBinding, ...]], None],
         on_call: Callable[[CallEnded, float], None],
         observe: Callable[[Output], None],
         clock: Callable[[], float],
@@ -220,8 +221,7 @@ class SipService:
 
     def _carry_out(self, output: Output) -> None:
         if isinstance(output, BindingsChanged):
-            offset = self._wall() - self._clock()
-            self._on_bindings(output.aor, tuple(one.stored(offset) for one in output.bindings))
+            self._on_bindings(output.aor, output.bindings)
         elif isinstance(output, CallEnded):
             self._on_call(output, self._wall())
         elif isinstance(output, Authenticated):

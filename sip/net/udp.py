@@ -15,7 +15,9 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 """SO_RCVBUF: a 200 ms stall must not lose a burst (the kernel may give less: `UdpSocket.receive_buffer`)."""
 LARGEST = 65535
 BURST = 64
-"""Datagrams per wake-up, so that timers and other sockets get their turn."""
+"""Datagrams per wake-up at most, so that timers and other sockets get their turn."""
+SINGLES = 8
+"""Wake-ups for one datagram each after which a second one is looked for."""
 BACKLOG = 1024 * 1024
 """Octets of kernel memory waiting past which we are behind: about 800 messages, a tenth of a second of work."""
 _SO_MEMINFO = 55
@@ -35,6 +37,8 @@ class UdpSocket:
         self._drained = drained
         self._backlog = backlog
         self._behind = False
+        self._wanted = 1
+        self._single = 0
         self._flows: dict[tuple[str, int], Flow] = {}
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,8 +88,14 @@ class UdpSocket:
         return True
 
     def _readable(self, opened: socket.socket) -> None:
+        """Read what waits, but no more datagrams than there were lately: to be told that no more waits costs as much as a datagram.
+
+        What is left brings the next readiness event at once (the loop's readiness is level-triggered).
+        """
         flows = self._flows
-        for _ in range(BURST):
+        wanted = self._wanted
+        read = 0
+        while read < wanted:
             try:
                 data, address = opened.recvfrom(LARGEST)
             except BlockingIOError:
@@ -95,17 +105,30 @@ class UdpSocket:
                 break
             except OSError:
                 # An ICMP error of an earlier datagram is reported here; the next read goes on.
+                read += 1
                 continue
-            source = address[:2]
-            flow = flows.get(source)
+            read += 1
+            flow = flows.get(address)
             if flow is None:
-                if len(flows) >= MAX_FLOWS:
-                    flows.clear()
-                flow = flows[source] = Flow("udp", self.local, source[0].partition("%")[0], source[1])
+                flow = self._new_flow(address)
             self._received(data, flow)
+        if read < wanted:
+            self._wanted = max(1, read)
+            self._single = 0
+        elif wanted == 1 and self._single < SINGLES:
+            self._single += 1
         else:
-            self._weigh(opened)
+            self._wanted = min(2 * wanted, BURST)
+            if wanted == BURST:
+                self._weigh(opened)
         self._drained()
+
+    def _new_flow(self, address: tuple[str, int]) -> Flow:
+        """The flow of an address that was not seen lately (of an IPv6 address, two more numbers follow)."""
+        if len(self._flows) >= MAX_FLOWS:
+            self._flows.clear()
+        flow = self._flows[address] = Flow("udp", self.local, address[0].partition("%")[0], address[1])
+        return flow
 
     def _weigh(self, opened: socket.socket) -> None:
         """A whole burst was read: how much still waits? One system call tells. Being behind ends when nothing does."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from registry.location import Binding
 from registry.ring_plan import RingPlan
+from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import UNKNOWN, Absent, AccountFacts, Question
 from sip.events import CallEnded, Malformed, Output, Refused
@@ -44,7 +45,7 @@ class Gateway:
         self.service = SipService(
             self.core,
             facts=self,
-            on_bindings=self.stored.__setitem__,
+            on_bindings=self._keep,
             on_call=lambda ended, _wall: self.calls.append(ended),
             observe=self._observe,
             clock=time.monotonic,
@@ -52,6 +53,10 @@ class Gateway:
             entropy=os.urandom,
             stream_limits=streams,
         )
+
+    def _keep(self, aor: str, bindings: tuple[LiveBinding, ...]) -> None:
+        offset = time.time() - time.monotonic()
+        self.stored[aor] = tuple(one.stored(offset) for one in bindings)
 
     def account(self, username: str) -> AccountFacts | Absent | None:
         return UNKNOWN if self.missing else self.accounts.get(username)
