@@ -17,7 +17,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.registry import Collector
 
@@ -49,14 +49,28 @@ Samples = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 """What a gauge reads at scrape time: label values and number."""
 
 
-class _ReadGauge(Collector):
-    """A gauge whose samples are read from the node when it is scraped."""
+class _ReadFamily(Collector):
+    """Samples that are read from the node when it is scraped."""
 
     def __init__(self, name: str, help_text: str, labels: tuple[str, ...], read: Samples) -> None:
         self._name, self._help, self._labels, self._read = name, help_text, labels, read
 
+
+class _ReadGauge(_ReadFamily):
+    """A gauge."""
+
     def collect(self) -> Iterable[GaugeMetricFamily]:
         family = GaugeMetricFamily(self._name, self._help, labels=self._labels)
+        for values, number in self._read():
+            family.add_metric(values, number)
+        yield family
+
+
+class _ReadCounter(_ReadFamily):
+    """A counter that somebody else counts, read when it is scraped: where counting itself must cost next to nothing."""
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for values, number in self._read():
             family.add_metric(values, number)
         yield family
@@ -83,13 +97,6 @@ class Metrics:
         self._add_admin()
 
     def _add_sip(self) -> None:
-        self.sip_methods = SIP_METHODS
-        self.sip_requests_sent = self._counter(
-            "portico_sip_requests_sent_total", "SIP requests sent to peers.", ("method", "transport")
-        )
-        self.sip_responses = self._counter(
-            "portico_sip_responses_total", "SIP responses by class.", ("class", "transport", "direction")
-        )
         self.sip_refused = self._counter(
             "portico_sip_refused_total", "SIP requests answered with an error of ours, or dropped.", ("reason", "transport")
         )
@@ -134,6 +141,10 @@ class Metrics:
     def gauge(self, name: str, help_text: str, labels: tuple[str, ...], read: Samples) -> None:
         """Add a gauge that is read at scrape time."""
         self.registry.register(_ReadGauge(name, help_text, labels, read))
+
+    def counter(self, name: str, help_text: str, labels: tuple[str, ...], read: Samples) -> None:
+        """Add a counter that is read at scrape time. `name` has its `_total`."""
+        self.registry.register(_ReadCounter(name, help_text, labels, read))
 
     def unhandled_error(self, logger: str) -> None:
         """A line of level error was logged; no healthy node logs one."""

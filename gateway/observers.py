@@ -1,18 +1,19 @@
 """What the packages tell, turned into metrics, signs of life, log lines and audit entries. One observer per package."""
 
 import logging
-
-from prometheus_client import Counter
+from collections.abc import Iterable
 
 from autop.observer import Outcome, Reason
 from gateway.logbook import Logbook
-from gateway.metrics import Metrics
+from gateway.metrics import SIP_METHODS, Metrics
 from gateway.presence import PresenceBook
 from registry.mac import MacAddress
 from registry.records import RemoteSession
 from sip import events
 from tunnel.net.ports import Usage
 
+_METHODS = frozenset(method.encode() for method in SIP_METHODS)
+_CLASSES = {b"SIP/2.0 %d" % digit: f"{digit}xx" for digit in range(1, 7)}
 _channel_log = logging.getLogger("portico.channel")
 _sip_log = logging.getLogger("portico.sip")
 
@@ -23,15 +24,25 @@ class SipObserver:
     def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
         self._metrics = metrics
         self._presence = presence
-        self._sent: dict[str, dict[bytes, Counter]] = {}
-        """By transport: counters by method (or b"other"), and by the first nine octets of a response."""
+        self._sent: dict[tuple[str, bytes], int] = {}
+        """By transport and by method (b"other" for unknown ones) or first nine octets of a response: how many were sent."""
+        metrics.counter(
+            "portico_sip_requests_sent_total", "SIP requests sent to peers.", ("method", "transport"), self._requests_sent
+        )
+        metrics.counter(
+            "portico_sip_responses_total", "SIP responses by class.", ("class", "transport", "direction"), self._responses_sent
+        )
 
     def __call__(self, output: events.Output) -> None:
         if type(output) is events.Send:
-            data, transport = output.data, output.flow.transport
-            sent = self._sent.get(transport) or self._counters(transport)
-            counter = sent.get(data[:9]) or sent.get(data.partition(b" ")[0]) or sent[b"other"]
-            counter.inc()
+            data = output.data
+            what = data[:9] if data[:4] == b"SIP/" else data[: data.find(b" ")]
+            key = (output.flow.transport, what)
+            sent = self._sent
+            if key in sent:
+                sent[key] += 1
+            else:
+                self._first(*key)
             return
         match output:
             case events.BindingsChanged(aor, bindings) if bindings:
@@ -45,15 +56,17 @@ class SipObserver:
                 if facts.answered_by:
                     self._metrics.call_setup.observe(facts.ring_seconds)
 
-    def _counters(self, transport: str) -> dict[bytes, Counter]:
-        """The counters of a transport that nothing was sent on so far."""
-        metrics = self._metrics
-        sent = {
-            method.encode(): metrics.sip_requests_sent.labels(method, transport) for method in (*metrics.sip_methods, "other")
-        }
-        sent |= {b"SIP/2.0 %d" % digit: metrics.sip_responses.labels(f"{digit}xx", transport, "out") for digit in range(1, 7)}
-        self._sent[transport] = sent
-        return sent
+    def _first(self, transport: str, what: bytes) -> None:
+        """Count what was not counted before. Only what we know gets an entry of its own."""
+        known = what in _METHODS or what in _CLASSES
+        key = (transport, what if known else b"other")
+        self._sent[key] = self._sent.get(key, 0) + 1
+
+    def _requests_sent(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        return [((what.decode(), over), count) for (over, what), count in self._sent.items() if what not in _CLASSES]
+
+    def _responses_sent(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        return [((_CLASSES[what], over, "out"), count) for (over, what), count in self._sent.items() if what in _CLASSES]
 
 
 class AutopNotes:

@@ -164,7 +164,9 @@ def _sameness(bindings: tuple[LiveBinding, ...]) -> int:
     Those two only order the requests of one registration (RFC 3261 10.3), and after a restart no request of before is taken
     any more: its nonce is older than the node (`SipCore`, `started`). Python keys its hashes of text with a secret of the
     process, so nobody outside can look for two that collide."""
-    return hash(tuple((one.contact, one.flow.name, one.q, one.instance_id, one.reg_id, one.path, one.user_agent) for one in bindings))
+    return hash(
+        tuple((one.contact, one.flow.name, one.q, one.instance_id, one.reg_id, one.path, one.user_agent) for one in bindings)
+    )
 
 
 async def load_bindings(store: Store, node: str, wall: float, tell: Callable[[str, tuple[Binding, ...]], None]) -> int:

@@ -65,6 +65,9 @@ class SipService:
         self._clock = clock
         self._wall = wall
         self._sockets: list[UdpSocket] = []
+        self._udp: dict[tuple[str, str], UdpSocket] = {}
+        """By address family and `Flow.local`; "" is for flows from before a restart on another port: any socket of their
+        family reaches them."""
         self._stream_limits = stream_limits or StreamLimits()
         self._origins = OriginRule(websocket_origins)
         self._streams = Streams(self, clock=clock, entropy=entropy, limits=self._stream_limits)
@@ -81,6 +84,9 @@ class SipService:
         opened = UdpSocket(self.received, self.drained, self._core.backlog)
         bound = opened.open(asyncio.get_running_loop(), host, port)
         self._sockets.append(opened)
+        family = "udp6" if opened.ipv6 else "udp"
+        self._udp[(family, opened.local)] = opened
+        self._udp.setdefault((family, ""), opened)
         self.listening("udp", bound, advertise)
         return bound
 
@@ -208,16 +214,9 @@ class SipService:
             if stream is None or not stream.send(output.data):
                 self._core.flow_closed(flow, self._clock())
             return
-        ipv6 = ":" in flow.host
-        for opened in self._sockets:
-            if opened.local == flow.local and opened.ipv6 is ipv6:
-                opened.send(output.data, flow.host, flow.port)
-                return
-        # A flow from before a restart on another port: any socket of its family reaches it.
-        for opened in self._sockets:
-            if opened.ipv6 is ipv6:
-                opened.send(output.data, flow.host, flow.port)
-                return
+        opened = self._udp.get((flow.address_key, flow.local)) or self._udp.get((flow.address_key, ""))
+        if opened is not None:
+            opened.send(output.data, flow.host, flow.port)
 
     def _carry_out(self, output: Output) -> None:
         if isinstance(output, BindingsChanged):

@@ -88,7 +88,7 @@ class UdpSocket:
         return True
 
     def _readable(self, opened: socket.socket) -> None:
-        """Read what waits, but no more datagrams than there were lately: to be told that no more waits costs as much as a datagram.
+        """Read what waits, but no more datagrams than there were lately: to be told that none waits costs as much as one.
 
         What is left brings the next readiness event at once (the loop's readiness is level-triggered).
         """
