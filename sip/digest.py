@@ -48,6 +48,7 @@ _SIGNED: Final = _TIME_DIGITS + 2 * _RANDOM_OCTETS
 _MAC_DIGITS: Final = 32
 
 _PARAMETER = re.compile(rb'[ \t]*([A-Za-z0-9.!%*_+`\'~-]+)[ \t]*=[ \t]*(?:("(?:[^"\\]|\\.)*+")|([^\s,"]++))[ \t]*(?:,|\Z)')
+_LOW_COUNTS: Final = {b"%08x" % number: number for number in range(256)}
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
 
 
@@ -328,6 +329,9 @@ class Verifier:
 
 def _nonce_count(text: bytes) -> int:
     """`nc-value = 8LHEX`, or -1."""
+    low = _LOW_COUNTS.get(text)
+    if low is not None:
+        return low
     return int(text, 16) if len(text) == 8 and _HEX.fullmatch(text) else -1
 
 

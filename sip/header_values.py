@@ -42,8 +42,8 @@ _UNQUOTED_ENDS: Final = b'"<>, \t'
 # below, and what they do match means the same there (tests/sip/test_usual_forms.py holds them to it). Possessive throughout, so
 # that no value takes more than linear time.
 _USUAL_VIA = re.compile(
-    rb"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,}\])(?::([0-9]{1,5}))?((?:;[a-z]++(?:=%b++)?)*+)"
-    % TOKEN_CLASS
+    rb"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9._-]++|\[[0-9A-Fa-f:.]{2,}\])(?::([0-9]{1,5}))?"
+    rb"(;rport)?;branch=(%b++)(;rport)?(?:;received=([0-9.]++))?" % TOKEN_CLASS
 ).fullmatch
 _USUAL_ADDRESS = re.compile(
     rb"""("[^"\\]*+"[ \t]*+|%b[ \t%b]*+)?<(sips?:%b*+)>(?:;tag=(%b++))?"""
@@ -169,27 +169,11 @@ def _usual_via(value: bytes) -> Via | None:
     if found is None:
         return None
     texts: tuple[bytes, ...] = found.groups(b"")
-    transport, host, port_text, params = texts[0], texts[1], texts[2], texts[3]
-    port = decimal(port_text, 65535) if port_text else None
-    if port is not None and port < 0:
+    port = decimal(texts[2], 65535) if texts[2] else None
+    if (port is not None and port < 0) or (texts[3] and texts[5]):
         return None
-    branch = received = b""
-    rport: int | None = None
-    if params:
-        for part in params[1:].split(b";"):
-            if part[:7] == b"branch=" and branch == b"":
-                branch = part[7:]
-            elif part == b"rport" and rport is None:
-                rport = 0
-            elif part[:6] == b"rport=" and rport is None:
-                rport = decimal(part[6:], 65535)
-                if rport < 0:
-                    return None
-            elif part[:9] == b"received=" and received == b"":
-                received = part[9:]
-            else:
-                return None
-    return Via(transport, host.lower(), port, branch, received, rport, b"", value)
+    rport = 0 if texts[3] or texts[5] else None
+    return Via(texts[0], texts[1].lower(), port, texts[4], texts[6], rport, b"", value)
 
 
 def _exact_via(value: bytes) -> Via:

@@ -6,8 +6,9 @@ copied into another call, or sent with other tags, is void. Which of the two tag
 needed, so calls outlive a restart of the node, and any node with the same secret can route them.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from binascii import Error as NotBase64
+from binascii import a2b_base64
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple
@@ -19,6 +20,8 @@ _LONGEST = 600
 SHORTEST_TOKEN = 40
 """Octets that no token is shorter than: two flow names in base64 alone are longer."""
 _ALPHABET = ALPHANUM + b"-_"
+_TO_PLAIN = bytes.maketrans(b"-_", b"+/")
+_PADDING = (b"", b"===", b"==", b"=")
 
 
 class Hop(NamedTuple):
@@ -79,6 +82,6 @@ def _bytes(text: bytes) -> bytes | None:
     if not text or text.translate(None, _ALPHABET):
         return None
     try:
-        return urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+        return a2b_base64(text.translate(_TO_PLAIN) + _PADDING[len(text) % 4])
     except NotBase64:
         return None

@@ -17,6 +17,10 @@ MAX_PORT: Final = 65535
 _USUAL_URI = re.compile(
     rb"sip:(?:([A-Za-z0-9_.!~*'()&=+$,/#-]++)@)?([A-Za-z0-9._-]++)(?::([0-9]{1,5}))?(?:;[A-Za-z0-9_.!~*'();/:&=+$,%\[\]#-]*+)?"
 ).fullmatch
+# The Request-URI of a REGISTER is the same for a whole fleet, and a dialog's URIs come again with each of its messages.
+_known: Final[dict[bytes, tuple[bytes, bytes, int | None]]] = {}
+_KNOWN_URIS: Final = 4096
+_KNOWN_OCTETS: Final = 128
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _HEX = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _VISUAL_SEPARATORS = b"-.()"
@@ -69,13 +73,21 @@ def user_and_host(uri: bytes, reason: bytes = b"Malformed URI") -> tuple[bytes, 
     The user is b"" where the URI has none; a tel URI gives its number without visual separators, and host b"". Raises
     `MalformedMessage`: 416 for another scheme, 400 for a URI that breaks the grammar up to and including its port.
     """
+    known = _known.get(uri)
+    if known is not None:
+        return known
     found = _USUAL_URI(uri)
     if found is not None:
         texts: tuple[bytes, ...] = found.groups(b"")
         user, host, port_text = texts[0], texts[1], texts[2]
         port = decimal(port_text, MAX_PORT) if port_text else None
         if port is None or port >= 0:
-            return user, host.lower(), port
+            read = (user, host.lower(), port)
+            if len(uri) <= _KNOWN_OCTETS:
+                if len(_known) >= _KNOWN_URIS:
+                    _known.clear()
+                _known[uri] = read
+            return read
     return _exact_user_and_host(uri, reason)
 
 

@@ -6,6 +6,7 @@ from sip.header_values import Via
 from sip.message import Request
 
 DEFAULT_PORT = 5060
+_ENDS_FLAG = (b"", b";")
 
 
 def stamp_received(request: Request, flow: Flow) -> None:
@@ -16,9 +17,10 @@ def stamp_received(request: Request, flow: Flow) -> None:
     if via.rport is None and not via.received and _bare(via.host) == source:
         return
     raw = via.raw
-    if not via.received and raw.endswith(b";rport") and b'"' not in raw:
-        # The usual case: the bare flag stands last.
-        stamped = b"%b;received=%b;rport=%d" % (raw[:-6], source, flow.port)
+    flag = raw.find(b";rport")
+    if via.rport == 0 and not via.received and flag == raw.rfind(b";rport") and raw[flag + 6 : flag + 7] in _ENDS_FLAG:
+        # The usual case: the bare flag, once, and nothing else that is ours.
+        stamped = b"%b%b;received=%b;rport=%d" % (raw[:flag], raw[flag + 6 :], source, flow.port)
     else:
         stamped = b";".join(_stamped_parts(raw, source, flow.port if via.rport is not None else 0))
     rport = flow.port if via.rport is not None else None
