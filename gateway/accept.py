@@ -1,10 +1,12 @@
 """`Acceptor`: takes TCP connections and brings them through TLS without letting strangers tie the node up.
 
-Counted are *strangers*: connections whose peer has proven nothing yet. Bounds: all of a listener's, those of one source (an
-IPv4 address, an IPv6 /64), TLS handshakes at once (of the whole node, and of one source). A connection that says nothing gets
-no handshake place. Where all places are taken, whoever has held one longest beyond a short grace gives it up, so that silent
-or stalling peers delay an honest one by that grace at most. Server objects of asyncio hide all this, so the listening socket
-is ours. TCP_DEFER_ACCEPT is not used: it would let silent peers outlive the deadlines, which begin at the accept.
+All that devices and visitors connect to is accepted here: SIP streams, the channel, Remote Control, auto-provisioning. They get
+a connection with its *seat*, and release the seat once they know the peer. Counted are *strangers*: connections whose peer
+has proven nothing yet. Bounds: all of a listener's, those of one source (an IPv4 address, an IPv6 /64), TLS handshakes at once
+(of the whole node, and of one source). A connection that says nothing gets no handshake place. Where all places are taken,
+whoever has held one longest beyond a short grace gives it up, so that silent or stalling peers delay an honest one by that
+grace at most. Server objects of asyncio hide all this, so the listening sockets are ours. TCP_DEFER_ACCEPT is not used: it would
+let silent peers outlive the deadlines, which begin at the accept.
 """
 
 import asyncio
@@ -38,6 +40,10 @@ class AcceptLimits:
     """From the accept to the end of the TLS handshake."""
     user_timeout_seconds: float = 30.0
     """TCP_USER_TIMEOUT: how long sent octets may stay unacknowledged."""
+    probe: bool = True
+    """TCP keep-alive, so that a peer that vanished is known within that time. Off where the protocol itself asks."""
+    unsent_octets: int = 0
+    """TCP_NOTSENT_LOWAT: unsent octets that the kernel may hold, 0 as many as it likes."""
 
 
 class _Source:
@@ -129,10 +135,12 @@ class HandshakePlaces:
 class Seat:
     """A stranger's place. Its connection must `release` it as soon as the peer is known, and when it is lost."""
 
-    __slots__ = ("_acceptor", "end", "since", "source")
+    __slots__ = ("_acceptor", "end", "host", "since", "source")
 
-    def __init__(self, source: str, since: float, acceptor: "Acceptor") -> None:
-        self.source = source
+    def __init__(self, host: str, since: float, acceptor: "Acceptor") -> None:
+        self.host = host
+        """The peer's address."""
+        self.source = source_of(host)
         self.since = since
         self._acceptor: Acceptor | None = acceptor
         self.end: Callable[[], None] = lambda: None
@@ -146,7 +154,7 @@ class Seat:
 
 
 class Acceptor:
-    """One listening TCP socket. `connect(seat)` makes the asyncio protocol of a connection, which owns it from then on.
+    """One listener's TCP sockets. `connect(seat)` makes the asyncio protocol of a connection, which owns it from then on.
 
     `tls` None: plain TCP. `refused(reason)` counts: "strangers-per-source", "strangers" (put out for
     a newcomer), "pressed" (put out of its handshake), "handshake", "no-descriptor".
@@ -169,7 +177,7 @@ class Acceptor:
         self._strangers: dict[Seat, None] = {}  # in order of arrival
         self._sources: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         self._reading = False
         self._timer: asyncio.TimerHandle | None = None
         self._full = False
@@ -181,7 +189,10 @@ class Acceptor:
         return len(self._strangers)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on an IP literal; port 0 picks a free one. Returns what was bound. Raises OSError and ValueError."""
+        """Listen on an IP literal; port 0 picks a free one. Returns what was bound. May be called for several addresses.
+
+        Raises OSError and ValueError.
+        """
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         opened = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -193,17 +204,18 @@ class Acceptor:
         except OSError:
             opened.close()
             raise
-        self._listener = opened
-        self._resume()
+        self._pause()
+        self._listeners.append(opened)
+        self._again()
         name = opened.getsockname()
         return str(name[0]), int(name[1])
 
     async def stop(self) -> None:
         """Stop listening and drop what has not reached its protocol. Connections that have are their owner's."""
         self._pause()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -220,9 +232,10 @@ class Acceptor:
 
     def _resume(self) -> None:
         """Accept (again), unless we stopped or wait for descriptors."""
-        if self._listener is not None and not self._reading and self._timer is None:
+        if self._listeners and not self._reading and self._timer is None:
             self._reading = True
-            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+            for listener in self._listeners:
+                asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def _pause(self, until: float | None = None) -> None:
         """Accept nothing until this time of the loop (None: for good)."""
@@ -230,9 +243,10 @@ class Acceptor:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if until is None else loop.call_at(until, self._again)
-        if self._reading and self._listener is not None:
+        if self._reading:
             self._reading = False
-            loop.remove_reader(self._listener)
+            for listener in self._listeners:
+                loop.remove_reader(listener)
 
     def _again(self) -> None:
         self._full = False
@@ -258,7 +272,7 @@ class Acceptor:
                     self._pause(asyncio.get_running_loop().time() + RETRY)
                     return
                 continue  # the peer gave up before we came to it
-            self._admit(connection, source_of(str(peer[0])))
+            self._admit(connection, str(peer[0]))
 
     def _make_room(self) -> bool:
         """Put out the stranger who came first, if its grace is over; else wait until it is."""
@@ -273,15 +287,15 @@ class Acceptor:
         oldest.release()
         return True
 
-    def _admit(self, connection: socket.socket, source: str) -> None:
-        held = self._sources.get(source, 0)
+    def _admit(self, connection: socket.socket, host: str) -> None:
+        loop = asyncio.get_running_loop()
+        seat = Seat(host, loop.time(), self)
+        held = self._sources.get(seat.source, 0)
         if held >= self._limits.strangers_per_source:
             self._refused("strangers-per-source")
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        seat = Seat(source, loop.time(), self)
-        self._sources[source] = held + 1
+        self._sources[seat.source] = held + 1
         self._strangers[seat] = None
         task = loop.create_task(self._bring(connection, seat))
         seat.end = task.cancel  # type: ignore[assignment]
@@ -301,7 +315,7 @@ class Acceptor:
         """Bring one connection to its protocol."""
         loop = asyncio.get_running_loop()
         try:
-            _tune(connection, self._limits.user_timeout_seconds)
+            _tune(connection, self._limits)
             if self._tls is None:
                 transport, _ = await loop.connect_accepted_socket(lambda: self._connect(seat), connection)
             else:
@@ -330,14 +344,18 @@ def source_of(host: str) -> str:
     return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False).network_address)
 
 
-def _tune(connection: socket.socket, user_timeout: float) -> None:
+def _tune(connection: socket.socket, limits: AcceptLimits) -> None:
+    tcp, timeout = socket.IPPROTO_TCP, limits.user_timeout_seconds
     connection.setblocking(False)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # so that a peer that vanished is known within the timeout
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(user_timeout / 2)))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(user_timeout / 6)))
+    connection.setsockopt(tcp, socket.TCP_NODELAY, 1)
+    if limits.probe:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(tcp, socket.TCP_KEEPIDLE, max(1, int(timeout / 2)))
+        connection.setsockopt(tcp, socket.TCP_KEEPINTVL, max(1, int(timeout / 6)))
+    if limits.unsent_octets:
+        connection.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, limits.unsent_octets)
     with contextlib.suppress(OSError):  # not on every kernel; the deadlines hold without it
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout * 1000))
+        connection.setsockopt(tcp, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
 
 
 async def _heard(connection: socket.socket) -> None:

@@ -13,6 +13,7 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from admin_api.app import create_app
@@ -24,7 +25,7 @@ from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.settings import AutopSettings
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, within_descriptors
+from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, Seat, within_descriptors
 from gateway.config import OFF, Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
@@ -56,11 +57,14 @@ from sip.net.service import SipService
 from sip.net.stream import StreamLimits
 from tunnel.errors import Code
 from tunnel.frames import ALPN
-from tunnel.net.channel_listener import ChannelListener, TlsIdentity
+from tunnel.net.channel_listener import ChannelListener
 from tunnel.net.device_link import DeviceLink
+from tunnel.net.link import NOTSENT_LOWAT
 from tunnel.net.ports import CountedGenerations
 from tunnel.net.visitor_listener import VisitorListener
 
+ACCEPTORS = 8
+"""TCP listeners of devices and visitors, which share the descriptors: four of SIP, channel, Remote Control, two of autop."""
 Address = tuple[str, int]
 Wall = Callable[[], float]
 _log = logging.getLogger("portico.node")
@@ -75,6 +79,7 @@ class Node:
         self._wall = wall
         self._stack = AsyncExitStack()
         self._grace = 0.0
+        self._handshakes = HandshakePlaces()
         self.bound: dict[str, Address] = {}
         self.metrics = Metrics(VERSION)
         errors.on_error.append(self.metrics.unhandled_error)
@@ -138,31 +143,34 @@ class Node:
             "sip_udp", config.listen.address, config.listen.sip_udp, lambda host, port: sip.start(host, port, config.public_host)
         )
         self._stack.push_async_callback(sip.stop)
-        self._handshakes = HandshakePlaces()
-        await self._listen_streams(sip, "tcp", config.listen.sip_tcp, None)
-        await self._listen_streams(sip, "tls", config.listen.sip_tls, self._tls.context([]))
-        await self._listen_streams(sip, "ws", config.listen.sip_ws, None)
-        await self._listen_streams(sip, "wss", config.listen.sip_wss, self._tls.context(["http/1.1"]))
+        for transport, tls in (
+            ("tcp", None),
+            ("tls", self._tls.context([])),
+            ("ws", None),
+            ("wss", self._tls.context(["http/1.1"])),
+        ):
+            await self._accept(
+                f"sip_{transport}", partial(sip.connect, transport), tls, told=partial(self._sip_streams_at, sip, transport)
+            )
 
         # The channel, and Remote Control through it.
-        self._channel_tls = self._tls.context([ALPN])
-        self._channel = channel = ChannelListener(
-            tls=TlsIdentity(self._channel_tls, self._tls.leaf_sha256),
+        channel = ChannelListener(
+            certificate_sha256=lambda _connection: self._tls.leaf_sha256,
             keys=DeviceKeys(read_model, vault),
             generations=CountedGenerations(int(self._wall() * 1_000_000)),
             events=DeviceEvents(logbook),
             observer=ChannelNotes(self.metrics, presence),
             entropy=entropy,
         )
-        await self._listen("channel", config.listen.address, config.listen.channel, channel.start)
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
+        limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
+        await self._accept("channel", channel.connect, self._tls.context([ALPN]), limits=limits)
         Revocation(
             read_model,
             end_channel=lambda mac: _end(channel.link(mac)),
             forget_account=sip.forget_account,
         )
         visitors = VisitorListener(
-            tls=self._tls.context(["http/1.1"]),
             store=store,
             links=channel.link,
             observer=VisitorNotes(self.metrics, logbook),
@@ -170,22 +178,24 @@ class Node:
             wall=self._wall,
             domain=config.remote_control.domain,
         )
-        await self._listen("remote_control", config.listen.address, config.listen.remote_control, visitors.start)
+        await visitors.start()
         self._stack.push_async_callback(lambda: visitors.stop(self._grace))
+        await self._accept(
+            "remote_control",
+            visitors.connect,
+            self._tls.context(["http/1.1"]),
+            told=lambda bound: visitors.listening(bound[1]),
+        )
 
         # Auto-provisioning, which tells devices where all of the above is.
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         notes = AutopNotes(self.metrics, presence)
         autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours)
-        https = AutopListener(
-            configurations=autop, ssl_context=self._tls.context(["http/1.1"]), observer=notes, clock_wall=self._wall
-        )
-        http = AutopListener(configurations=autop, ssl_context=None, observer=notes, clock_wall=self._wall)
-        await self._listen("autop_https", config.listen.address, config.listen.autop_https, https.start)
-        self._stack.push_async_callback(lambda: https.stop(self._grace))
-        await self._listen("autop_http", config.listen.address, config.listen.autop_http, http.start)
-        self._stack.push_async_callback(lambda: http.stop(self._grace))
+        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall)
+        self._stack.push_async_callback(lambda: files.stop(self._grace))
+        await self._accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
+        await self._accept("autop_http", files.connect, None)
         autop.use_settings(self._autop_settings())
 
         # The management plane.
@@ -239,7 +249,6 @@ class Node:
         except StartError as error:
             _log.warning("certificate not reloaded: %s", error)
             return
-        self._channel.use_tls(TlsIdentity(self._channel_tls, self._tls.leaf_sha256))
         _log.info("certificate reloaded")
 
     def ready_facts(self) -> dict[str, object]:
@@ -280,23 +289,35 @@ class Node:
                 f"Stop what uses it, or set another listen.{name} in portico.toml (0 picks a free port, -1 turns it off)."
             ) from None
 
-    async def _listen_streams(self, sip: SipService, transport: str, port: int, tls: ssl.SSLContext | None) -> None:
-        """Accept SIP streams of this transport."""
+    async def _accept(
+        self,
+        name: str,
+        connect: Callable[[Seat], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        *,
+        limits: AcceptLimits | None = None,
+        told: Callable[[Address], None] = lambda bound: None,
+    ) -> None:
+        """Open one TCP listener of devices or visitors; `told` hears where, before the first connection. It stops before what
+        was put on the stack earlier."""
         acceptor = Acceptor(
-            connect=partial(sip.connect, transport),
+            connect=connect,
             tls=tls,
             handshakes=self._handshakes,
-            refused=lambda reason: self.metrics.sip_refused.labels(reason, transport).inc(),
-            limits=within_descriptors(AcceptLimits(), listeners=4),
+            refused=lambda reason: self.metrics.connections_refused.labels(name, reason).inc(),
+            limits=within_descriptors(limits or AcceptLimits(), ACCEPTORS),
         )
 
         async def start(host: str, port: int) -> Address:
             bound = await acceptor.start(host, port)
-            sip.listening(transport, bound, self._config.public_host)
+            told(bound)
             return bound
 
-        await self._listen(f"sip_{transport}", self._config.listen.address, port, start)
         self._stack.push_async_callback(acceptor.stop)
+        await self._listen(name, self._config.listen.address, getattr(self._config.listen, name), start)
+
+    def _sip_streams_at(self, sip: SipService, transport: str, bound: Address) -> None:
+        sip.listening(transport, bound, self._config.public_host)
 
     def _certificates(self) -> CertificateFiles:
         given = self._config.tls

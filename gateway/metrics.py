@@ -91,6 +91,9 @@ class Metrics:
         self.unhandled = self._counter("portico_unhandled_errors_total", "Errors nobody handled; stays 0.", ("where",))
         self.quarantined = self._counter("portico_store_quarantined_total", "Unreadable records put aside.")
         self.bad_seals = self._counter("portico_bad_seals_total", "Sealed secrets that this master key does not open.")
+        self.connections_refused = self._counter(
+            "portico_connections_refused_total", "Connections turned away before their protocol began.", ("listener", "reason")
+        )
         self._add_sip()
         self._add_autop()
         self._add_tunnel()

@@ -17,7 +17,6 @@ import h11
 
 from autop.fingerprint import none_match_fails
 from autop.identify import Asked, identify
-from autop.net.accept import Arriving
 from autop.net.answers import not_modified, refusal, served
 from autop.net.configurations import File, Refused
 from autop.net.limits import ListenerLimits
@@ -33,14 +32,23 @@ class FileSource(Protocol):
     async def find(self, asked: Asked | None) -> File | Refused: ...
 
 
+class Seat(Protocol):
+    """The place that a stranger holds at the node's acceptor."""
+
+    def release(self) -> None:
+        """The peer is known, or gone. Further calls do nothing."""
+        ...
+
+
 class _State(Enum):
     HEAD = auto()
     ANSWERING = auto()
     LINGERING = auto()
 
 
-class Connection(Arriving):
-    """The protocol of one connection, TLS or not. `made` and `lost` are called once each, at its begin and end."""
+class Connection(asyncio.Protocol):
+    """The protocol of one connection, TLS or not. `made` and `lost` are called once each, at its begin and end; `proven` when the
+    peer has got its own device's file. Its `seat` is released by whoever gets these calls."""
 
     def __init__(
         self,
@@ -49,18 +57,21 @@ class Connection(Arriving):
         observer: AutopObserver,
         clock_wall: Callable[[], float],
         limits: ListenerLimits,
+        seat: Seat,
         made: Callable[["Connection"], None],
+        proven: Callable[["Connection"], None],
         lost: Callable[["Connection"], None],
     ) -> None:
         self._files = files
         self._observer = observer
         self._clock_wall = clock_wall
         self._limits = limits
+        self.seat = seat
         self._made = made
+        self._proven = proven
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
-        self.arrived = False
         self._transport: asyncio.Transport | None = None
         self._peer = ""
         self._state = _State.HEAD
@@ -80,7 +91,6 @@ class Connection(Arriving):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's TLS transport is one in all but its class
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        self.arrived = True
         self._head_begins()  # the first head's time runs from here: there is nothing to idle for
         self._made(self)
 
@@ -203,8 +213,10 @@ class Connection(Arriving):
             response, body = served(found, date)
             self._observer.answered(Outcome.SERVED, Reason.NONE)
         self._send(response, b"" if request.method == b"HEAD" else body)
-        if isinstance(found, File) and request.method != b"HEAD":
-            self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
+        if isinstance(found, File):
+            self._proven(self)
+            if request.method != b"HEAD":
+                self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
 
     def _next_request(self) -> None:
         """After an answer: the next request of this connection, or its end."""

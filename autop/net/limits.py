@@ -9,16 +9,11 @@ class ListenerLimits:
 
     `refusal_seconds`: every refusal is answered exactly this long after its request, so that a look-up that had to ask the
     store takes no longer than one that had not. It must be above the store's usual read.
-    `pressed_handshake_seconds`: how long a handshake may take while others wait for its place.
-    `pressed_silence_seconds`: the same for a connection that has said nothing yet.
+    `proven`: connections that got their own device's file. Past it they stay strangers to the node's acceptor, which bounds
+    those.
     """
 
-    handshakes: int = 50
-    handshake_seconds: float = 10.0
-    pressed_handshake_seconds: float = 2.0
-    unheard: int = 1000
-    pressed_silence_seconds: float = 1.0
-    connections: int = 10_000
+    proven: int = 10_000
     head_bytes: int = 16 * 1024
     head_seconds: float = 10.0
     request_seconds: float = 30.0
@@ -26,4 +21,3 @@ class ListenerLimits:
     linger_seconds: float = 2.0
     linger_bytes: int = 256 * 1024
     refusal_seconds: float = 0.05
-    user_timeout_seconds: float = 30.0

@@ -18,6 +18,7 @@ from autop.net.configurations import Configurations
 from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
 from autop.observer import Outcome, Reason
+from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
 from registry.records import Account
 from tests.autop import examples
 
@@ -67,6 +68,8 @@ class RunningSite:
     host: str
     port: int
     listener: AutopListener
+    door: Acceptor
+    turned_away: list[str]
     observed: examples.Recorder
     records: examples.FakeRecords
     configurations: Configurations
@@ -116,7 +119,12 @@ class Answer:
 
 @contextlib.asynccontextmanager
 async def running(
-    certificate: tuple[Path, Path] | None = None, limits: ListenerLimits | None = None, grace: float = 5.0
+    certificate: tuple[Path, Path] | None = None,
+    limits: ListenerLimits | None = None,
+    grace: float = 5.0,
+    *,
+    accept: AcceptLimits | None = None,
+    handshakes: HandshakePlaces | None = None,
 ) -> AsyncIterator[RunningSite]:
     """A listener on a free port of 127.0.0.1, over TLS if a certificate is given."""
     vault = examples.vault()
@@ -126,18 +134,28 @@ async def running(
     account = await records.get(Account, "400000001")
     listener = AutopListener(
         configurations=configurations,
-        ssl_context=server_context(*certificate) if certificate else None,
         observer=observed,
         clock_wall=lambda: WALL,
         limits=limits,
     )
-    host, port = await listener.start("127.0.0.1", 0)
+    turned_away: list[str] = []
+    door = Acceptor(
+        connect=listener.connect,
+        tls=server_context(*certificate) if certificate else None,
+        handshakes=handshakes or HandshakePlaces(),
+        refused=turned_away.append,
+        limits=accept,
+    )
+    host, port = await door.start("127.0.0.1", 0)
     try:
         tls = client_context(certificate[0]) if certificate else None
-        yield RunningSite(host, port, listener, observed, records, configurations, account.record.sealed_password, tls)
+        sealed = account.record.sealed_password
+        yield RunningSite(host, port, listener, door, turned_away, observed, records, configurations, sealed, tls)
     finally:
+        await door.stop()
         await listener.stop(grace)
         assert listener.connections == 0
+        assert door.strangers == 0
 
 
 def refused(reason: Reason) -> tuple[Outcome, Reason]:

@@ -15,6 +15,7 @@ import pytest
 from autop.fingerprint import strong_etag
 from autop.net.limits import ListenerLimits
 from autop.observer import Outcome, Reason
+from gateway.accept import AcceptLimits, HandshakePlaces
 from tests.autop.examples import MAC, TOKEN
 from tests.autop.test_identify import HOSTILE
 from tests.system.autop_site import PATH, WALL, Answer, make_certificate, refused, running
@@ -24,14 +25,12 @@ pytestmark = pytest.mark.system
 GET = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 LAST = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
 QUICK = ListenerLimits(
-    handshake_seconds=0.4,
-    pressed_handshake_seconds=0.1,
-    pressed_silence_seconds=0.1,
     head_seconds=0.4,
     request_seconds=0.8,
     idle_seconds=0.4,
     linger_seconds=0.1,
 )
+QUICK_TLS = AcceptLimits(tls_seconds=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -304,41 +303,43 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
 
 
 async def test_plain_http_and_silence_on_the_tls_port_are_dropped(certificate: tuple[Path, Path]) -> None:
-    async with running(certificate, QUICK) as site:
+    async with running(certificate, QUICK, accept=QUICK_TLS) as site:
         for said in (LAST, b"", b"\x16\x03\x01"):
             reader, writer = await asyncio.open_connection(site.host, site.port)
             writer.write(said)
             with contextlib.suppress(OSError):
                 await reader.read()
             writer.close()
-        assert site.observed.answers == [refused(Reason.HANDSHAKE)] * 3
+        assert site.turned_away == ["handshake"] * 3
+        assert site.observed.answers == []
         assert (await site.get(PATH)).status == 200
 
 
 async def test_honest_clients_get_in_while_others_hold_their_handshakes(certificate: tuple[Path, Path]) -> None:
     """Twice the places are held by clients that stall after the first bytes of a handshake, as many by silent ones."""
-    limits = ListenerLimits(handshakes=5, unheard=10, pressed_handshake_seconds=0.1, pressed_silence_seconds=0.1)
-    async with running(certificate, limits) as site:
+    few = HandshakePlaces(places=5, per_source=5, pressed_seconds=0.1)
+    limits = AcceptLimits(strangers=30, pressed_seconds=0.1)
+    async with running(certificate, accept=limits, handshakes=few) as site:
         stalling = [await asyncio.open_connection(site.host, site.port) for _ in range(10)]
         for _, writer in stalling:
             writer.write(b"\x16\x03\x01\x02\x00\x01")
         silent = [await asyncio.open_connection(site.host, site.port) for _ in range(20)]
         answers = await asyncio.wait_for(asyncio.gather(*(site.get(PATH) for _ in range(10))), 5)
         assert [answer.status for answer in answers] == [200] * 10
-        assert (Outcome.LIMITED, Reason.PRESSURE) in site.observed.answers
+        assert {"pressed", "strangers"} <= set(site.turned_away)
         for _, writer in stalling + silent:
             writer.close()
 
 
 async def test_no_more_handshakes_at_a_time_than_allowed(certificate: tuple[Path, Path]) -> None:
-    async with running(certificate, ListenerLimits(handshakes=3, pressed_handshake_seconds=5)) as site:
+    async with running(certificate, handshakes=HandshakePlaces(places=3, per_source=3, pressed_seconds=5)) as site:
         answers = await asyncio.gather(*(site.get(PATH) for _ in range(40)))
         assert [answer.status for answer in answers] == [200] * 40
-        assert (Outcome.LIMITED, Reason.PRESSURE) not in site.observed.answers
+        assert site.turned_away == []
 
 
 async def test_no_more_connections_than_allowed_and_room_is_given_back() -> None:
-    async with running(None, ListenerLimits(connections=3)) as site:
+    async with running(None, accept=AcceptLimits(strangers=3, pressed_seconds=30)) as site:
         held = [await site.dial() for _ in range(3)]
         await until(lambda: site.listener.connections == 3)
         waiting = asyncio.ensure_future(site.get(PATH))
@@ -350,8 +351,26 @@ async def test_no_more_connections_than_allowed_and_room_is_given_back() -> None
             writer.close()
 
 
+async def test_who_has_got_its_own_file_counts_as_a_stranger_no_more_up_to_a_bound() -> None:
+    async with running(None, ListenerLimits(proven=2)) as site:
+        held = []
+        for strangers in (0, 0, 1):
+            reader, writer = await site.dial()
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await read_answer(reader)).status == 404
+            assert site.door.strangers == 1
+            writer.write(GET)
+            assert (await read_answer(reader)).status == 200
+            assert site.door.strangers == strangers
+            held.append(writer)
+        for writer in held:
+            writer.close()
+        await until(lambda: site.listener.connections == 0)
+        assert site.door.strangers == 0
+
+
 async def test_resets_leave_nothing_behind(transport: tuple[Path, Path] | None) -> None:
-    async with running(transport, ListenerLimits(connections=20)) as site:
+    async with running(transport, accept=AcceptLimits(strangers=20)) as site:
         for number in range(100):
             _reader, writer = await site.dial()
             writer.write(GET[: number % len(GET)] if number % 2 else GET)
@@ -367,6 +386,7 @@ async def test_a_stop_answers_what_was_asked_and_drops_who_idles() -> None:
         busy_writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: site.listener.connections == 2)
         await asyncio.sleep(0.05)
+        await site.door.stop()
         stopping = asyncio.ensure_future(site.listener.stop(5))
         assert await idle.read() == b""
         assert (await read_answer(busy)).status == 404
@@ -380,17 +400,8 @@ async def test_a_stop_answers_what_was_asked_and_drops_who_idles() -> None:
 
 async def test_a_taken_port_is_an_error() -> None:
     async with running() as site:
-        from autop.net.listener import AutopListener
-
-        other = AutopListener(
-            configurations=None,  # type: ignore[arg-type]
-            ssl_context=None,
-            observer=site.observed,
-            clock_wall=lambda: WALL,
-        )
         with pytest.raises(OSError, match="in use"):
-            await other.start(site.host, site.port)
-        await other.stop(0)
+            await site.door.start(site.host, site.port)
 
 
 async def test_tls_below_1_2_is_refused(certificate: tuple[Path, Path]) -> None:
@@ -410,6 +421,7 @@ async def test_a_stop_right_after_connections_came_leaves_no_socket_behind(certi
         for client in clients:
             client.setblocking(False)
         await asyncio.gather(*(loop.sock_connect(client, (site.host, site.port)) for client in clients))
+        await site.door.stop()
         await site.listener.stop(0)
         for client in clients:
             with contextlib.suppress(ConnectionResetError):
@@ -421,14 +433,17 @@ async def test_no_descriptors_left_is_counted_and_survived() -> None:
     async with running() as site:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         waiting = socket.socket()
-        waiting.setblocking(False)
-        spare = os.open("/dev/null", os.O_RDONLY)
-        os.close(spare)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))  # the next descriptor would be `spare`
+        waiting.connect((site.host, site.port))  # the kernel does it; the loop has had no turn to accept
+        taken = [os.open("/dev/null", os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
+        with contextlib.suppress(OSError):
+            while True:  # what earlier tests gave back below the limit
+                taken.append(os.open("/dev/null", os.O_RDONLY))
         try:
-            await asyncio.get_running_loop().sock_connect(waiting, (site.host, site.port))
-            await until(lambda: (Outcome.LIMITED, Reason.NO_DESCRIPTORS) in site.observed.answers)
+            await until(lambda: "no-descriptor" in site.turned_away)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for one in taken:
+                os.close(one)
         await until(lambda: site.listener.connections == 1)
         waiting.close()

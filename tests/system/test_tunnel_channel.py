@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from gateway.accept import AcceptLimits
 from registry.mac import MacAddress
-from tests.system.tunnel_site import MAC, Site, make_certificate, running, serving, tunnel_site
+from tests.system.tunnel_site import MAC, Site, make_certificate, running, tunnel_site
 from tunnel.codec import Decoder, encode, pack_map, pack_u32, unpack_error
 from tunnel.errors import Code, LinkDown, StreamClosed
 from tunnel.frames import ALPN, HEADER, Frame, FrameType, Limits
 from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Open
-from tunnel.net.accept import AcceptLimits
 from tunnel.net.agent import backoff, client_context
 
 pytestmark = pytest.mark.system
@@ -250,7 +250,7 @@ async def test_an_idle_link_that_answers_pings_lives_on() -> None:
 
 
 async def test_silent_and_dripping_strangers_are_gone_by_their_deadline_and_an_honest_device_gets_in() -> None:
-    limits = AcceptLimits(strangers=60, strangers_per_address=50, tls_deadline=1.0)
+    limits = AcceptLimits(strangers=60, strangers_per_source=50, tls_seconds=1.0)
     async with tunnel_site(accept_limits=limits, first_message=1.0) as site:
         silent = [await asyncio.open_connection(*site.channel_address) for _ in range(30)]
         for _, writer in silent[:15]:
@@ -270,11 +270,11 @@ async def test_silent_and_dripping_strangers_are_gone_by_their_deadline_and_an_h
 
 
 async def test_strangers_of_one_address_are_bounded() -> None:
-    async with tunnel_site(accept_limits=AcceptLimits(strangers_per_address=3)) as site:
+    async with tunnel_site(accept_limits=AcceptLimits(strangers_per_source=3)) as site:
         peers = [await RawPeer(site).connect() for _ in range(3)]
         with pytest.raises((ConnectionError, ssl.SSLError)):
             await RawPeer(site).connect()
-        assert site.recorder.refused == ["strangers-per-address"]
+        assert site.recorder.refused == ["strangers-per-source"]
         await peers[0].log_in(site.identity)
         more = await RawPeer(site).connect()  # who is known counts no more
         for peer in [*peers, more]:
@@ -437,6 +437,7 @@ async def test_drain_lets_streams_end_and_tells_when_to_come_back() -> None:
         assert link is not None
         pipe = link.open("web")
         await pipe.opened()
+        await site.channel_door.stop()
         stopping = asyncio.create_task(site.channel.stop(5.0, retry_after=0.0, jitter=0.0))
         assert site.agent is not None
         await asyncio.wait_for(site.agent.wait_disconnected(), 5)
@@ -466,18 +467,23 @@ async def test_a_link_lost_by_one_stream_of_many_ends_them_all() -> None:
                 await pipe.write(b"x")
 
 
-async def test_one_address_per_listener_and_a_taken_port_is_told() -> None:
+async def test_a_taken_port_and_a_name_are_told() -> None:
     async with tunnel_site() as site:
         with pytest.raises(OSError, match="in use"):
-            await site.channel.start("127.0.0.1", site.visitor_address[1])
+            await site.channel_door.start("127.0.0.1", site.visitor_address[1])
         with pytest.raises(ValueError, match="localhost"):
-            await site.channel.start("localhost", 0)
+            await site.channel_door.start("localhost", 0)
 
 
-async def test_ipv6() -> None:
-    async with tunnel_site() as site, serving(echo):
-        address = await site.visitors.start("::1", 0)
+async def test_a_second_address_of_the_same_listener() -> None:
+    async with tunnel_site() as site:
+        address = await site.channel_door.start("::1", 0)
         assert address[0] == "::1"
+        for second in (site.channel_address, address):
+            site.channel_address = second
+            peer = await RawPeer(site).connect()
+            await peer.log_in(site.identity)
+            peer.writer.close()
 
 
 def test_limits_are_frozen() -> None:

@@ -482,7 +482,7 @@ async def test_plain_http_on_the_tls_port_is_counted_and_no_error_of_ours() -> N
         with_error = await reader.read()
         assert not with_error.startswith(b"HTTP")
         writer.close()
-        await site.recorder.until(lambda: "tls" in site.recorder.visitor_refusals)
+        await site.recorder.until(lambda: "handshake" in site.recorder.visitor_refusals)
 
 
 async def test_stopping_lets_an_answer_end_and_cuts_what_does_not() -> None:

@@ -8,22 +8,23 @@ import os
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.records import RemoteSession
-from tunnel.frames import KEY_SIZE, Limits
+from tunnel.frames import ALPN, KEY_SIZE, Limits
 from tunnel.handshake import Identity
 from tunnel.messages import DeviceEvent
-from tunnel.net.accept import AcceptLimits
 from tunnel.net.agent import Agent, client_context
-from tunnel.net.channel_listener import ChannelListener, TlsIdentity
+from tunnel.net.channel_listener import ChannelListener
+from tunnel.net.link import NOTSENT_LOWAT
 from tunnel.net.ports import CountedGenerations, Usage
 from tunnel.net.visitor_listener import VisitorDeadlines, VisitorListener
 from tunnel.session import create_session
@@ -71,9 +72,10 @@ def make_certificate(folder: str, name: str = "localhost") -> Certificate:
     return Certificate(chain_path, key_path, hashlib.sha256(der).digest())
 
 
-def server_context(certificate: Certificate) -> ssl.SSLContext:
+def server_context(certificate: Certificate, protocol: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.chain, certificate.key)
+    context.set_alpn_protocols([protocol])
     return context
 
 
@@ -161,6 +163,8 @@ class Site:
     identity: Identity
     keys: Keys
     wall: list[float]
+    channel_door: Acceptor
+    visitor_door: Acceptor
     agent: Agent | None = None
 
     def make_agent(self, services: dict[str, tuple[str, int]], identity: Identity | None = None, **more: object) -> Agent:
@@ -333,32 +337,51 @@ async def tunnel_site(
         keys = Keys({MAC: identity.key})
         wall = [1_000_000.0]
         channel = ChannelListener(
-            tls=TlsIdentity(server_context(certificate), certificate.sha256),
+            certificate_sha256=lambda _connection: certificate.sha256,
             keys=keys,
             generations=CountedGenerations(0),
             events=recorder,
             observer=recorder,
             entropy=os.urandom,
             limits=limits,
-            accept_limits=accept_limits,
             first_message=first_message,
         )
-        channel_address = await channel.start("127.0.0.1", 0)
         stack.push_async_callback(channel.stop, 0.0)
+        handshakes = HandshakePlaces()
+        channel_door = Acceptor(
+            connect=channel.connect,
+            tls=server_context(certificate, ALPN),
+            handshakes=handshakes,
+            refused=recorder.channel_refused,
+            limits=replace(accept_limits or AcceptLimits(), unsent_octets=NOTSENT_LOWAT, probe=False),
+        )
+        channel_address = await channel_door.start("127.0.0.1", 0)
+        stack.push_async_callback(channel_door.stop)
         visitors = VisitorListener(
-            tls=server_context(certificate),
             store=store,
             links=channel.link,
             observer=recorder,
             entropy=os.urandom,
             wall=lambda: wall[0],
             domain=DOMAIN,
-            accept_limits=accept_limits,
             deadlines=deadlines,
         )
-        visitor_address = await visitors.start("127.0.0.1", 0)
+        await visitors.start()
         stack.push_async_callback(visitors.stop, 0.0)
-        site = Site(recorder, store, channel, visitors, channel_address, visitor_address, certificate, identity, keys, wall)
+        visitor_door = Acceptor(
+            connect=visitors.connect,
+            tls=server_context(certificate, "http/1.1"),
+            handshakes=handshakes,
+            refused=recorder.visitor_refused,
+            limits=accept_limits,
+        )
+        visitor_address = await visitor_door.start("127.0.0.1", 0)
+        visitors.listening(visitor_address[1])
+        stack.push_async_callback(visitor_door.stop)
+        doors = (channel_door, visitor_door)
+        site = Site(
+            recorder, store, channel, visitors, channel_address, visitor_address, certificate, identity, keys, wall, *doors
+        )
         if page is not None:
             address = await stack.enter_async_context(serving(page))
             site.agent = site.make_agent({"web": address})

@@ -17,8 +17,7 @@ from tunnel.frames import ALPN, EVENT_ID_SIZE, Frame, Limits, Side
 from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.mux import Mux
-from tunnel.net.accept import TLS_DEADLINE
-from tunnel.net.link import Link, tune
+from tunnel.net.link import TLS_DEADLINE, Link, tune
 from tunnel.net.pipe import StreamPipe
 from tunnel.net.splice import CHUNK, splice
 from tunnel.outputs import LinkFailed, PeerLeaving

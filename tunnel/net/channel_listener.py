@@ -1,76 +1,57 @@
-"""`ChannelListener`: the gateway's end of all channels: TLS, handshake, the table of who is online, drain."""
+"""`ChannelListener`: the gateway's end of all channels: handshake, the table of who is online, drain.
+
+Connections are accepted, and brought through TLS, by the node: it calls `connect` for each.
+"""
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from registry.mac import MacAddress
 from tunnel.errors import Code, PeerError
 from tunnel.frames import ALPN, KEY_SIZE, Frame, Limits, Side
 from tunnel.handshake import GatewayHandshake
 from tunnel.mux import Mux
-from tunnel.net.accept import AcceptLimits, Acceptor, Seat
 from tunnel.net.device_link import DeviceLink
-from tunnel.net.link import Link, tune
-from tunnel.net.ports import ChannelKeys, ChannelObserver, EventSink, Generations
-
-
-@dataclass(frozen=True, slots=True)
-class TlsIdentity:
-    """A server TLS context and the SHA-256 of its leaf certificate's DER, which the handshake's proofs cover.
-
-    The context must hold exactly one certificate: the listener cannot ask it which one a client saw.
-    """
-
-    context: ssl.SSLContext
-    certificate_sha256: bytes
-
-    def __post_init__(self) -> None:
-        if len(self.certificate_sha256) != 32:
-            raise ValueError("a SHA-256 has 32 bytes")
+from tunnel.net.link import Link
+from tunnel.net.ports import ChannelKeys, ChannelObserver, EventSink, Generations, Seat
 
 
 class ChannelListener:
-    """Accepts links, one per device: a newly authenticated one replaces the older at once.
+    """Takes links, one per device: a newly authenticated one replaces the older at once.
 
-    `entropy(n)` gives n random bytes. `first_message` is the deadline of the whole handshake after TLS, in seconds.
+    `certificate_sha256(connection)` is the SHA-256 of the DER of the certificate that this connection was shown, which the
+    handshake's proofs cover. `entropy(n)` gives n random bytes. `first_message` is the deadline of the whole handshake after
+    TLS, in seconds.
     """
 
     def __init__(
         self,
         *,
-        tls: TlsIdentity,
+        certificate_sha256: Callable[[ssl.SSLObject], bytes],
         keys: ChannelKeys,
         generations: Generations,
         events: EventSink,
         observer: ChannelObserver,
         entropy: Callable[[int], bytes],
         limits: Limits | None = None,
-        accept_limits: AcceptLimits | None = None,
         first_message: float = 30.0,
     ) -> None:
-        self.use_tls(tls)
+        self._certificate_sha256 = certificate_sha256
         self._keys = keys
         self._generations = generations
         self._events = events
         self._observer = observer
         self._entropy = entropy
         self._limits = limits or Limits()
-        self._accept_limits = accept_limits or AcceptLimits()
         self._first_message = first_message
         self._dummy_key = entropy(KEY_SIZE)
         self._links: dict[MacAddress, DeviceLink] = {}
         self._all: set[DeviceLink] = set()
         self._emptied = asyncio.Event()
-        self._acceptor: Acceptor | None = None
-
-    def use_tls(self, tls: TlsIdentity) -> None:
-        """Use this certificate for new links (first start, SIGHUP). Running links keep theirs."""
-        tls.context.set_alpn_protocols([ALPN])
-        self._tls = tls
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     def link(self, mac: MacAddress) -> DeviceLink | None:
         """The device's link, None while it has none that takes new work."""
@@ -81,19 +62,34 @@ class ChannelListener:
         """The devices with a link, a snapshot."""
         return tuple(self._links)
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on an IP address (port 0: any); returns what was bound. Raises OSError."""
-        self._acceptor = Acceptor(
-            serve=self._serve, refused=self._observer.channel_refused, limits=self._accept_limits, tune=tune
-        )
-        return await self._acceptor.start(host, port)
+    def connect(self, seat: Seat) -> Link:
+        """The protocol of one accepted connection. It keeps the seat until it is a device's link, or is refused or gone."""
+        arrived: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+        def made(link: Link) -> None:
+            task = asyncio.get_running_loop().create_task(self._welcome(link, arrived, seat))
+            self._arriving.add(task)
+
+            def done(task: asyncio.Task[None]) -> None:
+                # Here and not in the task: one that is cancelled before its first step runs none of its own lines.
+                self._arriving.discard(task)
+                seat.release()
+                if task.cancelled():
+                    link.fail(PeerError(Code.SHUTDOWN, "the gateway stops"))
+
+            task.add_done_callback(done)
+
+        return Link(_once(arrived), _lost(arrived), made)
 
     async def stop(self, grace: float, *, retry_after: float = 1.0, jitter: float = 30.0) -> None:
-        """Drain: accept nothing, tell the devices to come back later, give open streams `grace` seconds, then close."""
-        if self._acceptor is None:
+        """Drain: take no link, tell the devices to come back later, give open streams `grace` seconds, then close."""
+        if self._stopping:
             return
-        await self._acceptor.stop()
-        self._acceptor = None
+        self._stopping = True
+        for task in self._arriving:
+            task.cancel()
+        if self._arriving:
+            await asyncio.wait(self._arriving)
         for link in list(self._all):
             link.drain(retry_after, jitter)
         with contextlib.suppress(TimeoutError):
@@ -110,39 +106,26 @@ class ChannelListener:
             async with asyncio.timeout(0.05):
                 await self._emptied.wait()
 
-    async def _serve(self, sock: socket.socket, seat: Seat) -> None:
-        """One new connection, until it is a link or refused."""
-        if self._acceptor is None:
-            return  # stopped between accept and now
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Future[Frame] = loop.create_future()
-        tls = self._tls
-        link_made = Link(_once(arrived), _lost(arrived))
-        try:
-            await self._acceptor.handshake(sock, seat, lambda: link_made, tls.context)
-        except OSError:
-            self._observer.channel_refused("tls")
-            return
+    async def _welcome(self, link: Link, arrived: asyncio.Future[Frame], seat: Seat) -> None:
+        """One connection that is through TLS, until it is a device's link or refused."""
         try:
             async with asyncio.timeout(self._first_message):
-                await self._authenticate(link_made, arrived, tls, seat)
+                await self._authenticate(link, arrived, seat)
         except TimeoutError:
-            link_made.fail(PeerError(Code.TIMEOUT, "handshake deadline"))
+            link.fail(PeerError(Code.TIMEOUT, "handshake deadline"))
             self._observer.channel_refused("handshake-timeout")
         except PeerError as error:
-            link_made.fail(error)
+            link.fail(error)
             self._observer.channel_refused(error.code.name.lower().replace("_", "-"))
         except ConnectionError:
             self._observer.channel_refused("gone")
-        except asyncio.CancelledError:
-            link_made.fail(PeerError(Code.SHUTDOWN, "the gateway stops"))
-            raise
 
-    async def _authenticate(self, link: Link, arrived: asyncio.Future[Frame], tls: TlsIdentity, seat: Seat) -> None:
-        if link.tls.selected_alpn_protocol() != ALPN:
+    async def _authenticate(self, link: Link, arrived: asyncio.Future[Frame], seat: Seat) -> None:
+        tls = link.tls
+        if tls.selected_alpn_protocol() != ALPN:
             raise PeerError(Code.VERSION, "ALPN portico/1 expected")
         handshake = GatewayHandshake(
-            certificate=tls.certificate_sha256, entropy=self._entropy, dummy_key=self._dummy_key, limits=self._limits
+            certificate=self._certificate_sha256(tls), entropy=self._entropy, dummy_key=self._dummy_key, limits=self._limits
         )
         link.send(handshake.start())
         mac = handshake.receive(await arrived)
@@ -162,7 +145,7 @@ class ChannelListener:
             link=link,
             mac=mac,
             generation=generation,
-            address=seat.address,
+            address=seat.host,
             capabilities=handshake.capabilities,
             sink=self._events,
             entropy=self._entropy,

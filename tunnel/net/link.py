@@ -32,6 +32,8 @@ from tunnel.outputs import (
     StreamOpened,
 )
 
+TLS_DEADLINE = 10.0
+"""Seconds for a TLS handshake (DESIGN.md section 6), and for TLS's farewell."""
 TLS_BUFFER = 16_384
 BATCH = 32_768
 """Bytes taken from the mux at a time. With TLS_BUFFER, one frame of overshoot and the loop's 64 KiB: 128 KiB queued in all."""
@@ -62,14 +64,16 @@ class LinkOwner(Protocol):
 
 
 def tune(sock: socket.socket) -> None:
-    """Socket options of a channel connection, before TLS: no Nagle, dead peers noticed, little unsent in the kernel."""
+    """Socket options of a channel connection, before TLS: no Nagle, dead peers noticed, little unsent in the kernel.
+
+    The gateway's end gets the same from the node's acceptor."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_DEADLINE * 1000))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
 
 class Link(asyncio.Protocol):
-    """See the module's text. `on_frame` may raise PeerError; `on_lost` hears of an end before `start`."""
+    """See the module's text. `on_frame` may raise PeerError; `on_lost` hears of an end before `start`, `made` that TLS is up."""
 
     __slots__ = (
         "_armed_for",
@@ -77,6 +81,7 @@ class Link(asyncio.Protocol):
         "_decoder",
         "_flushing",
         "_loop",
+        "_made",
         "_mux",
         "_on_frame",
         "_on_lost",
@@ -89,7 +94,13 @@ class Link(asyncio.Protocol):
         "bytes_out",
     )
 
-    def __init__(self, on_frame: Callable[[Frame], None], on_lost: Callable[[PeerError | None], None]) -> None:
+    def __init__(
+        self,
+        on_frame: Callable[[Frame], None],
+        on_lost: Callable[[PeerError | None], None],
+        made: Callable[["Link"], None] | None = None,
+    ) -> None:
+        self._made = made
         self._loop = asyncio.get_running_loop()
         self._on_frame: Callable[[Frame], None] | None = on_frame
         self._on_lost: Callable[[PeerError | None], None] | None = on_lost
@@ -112,6 +123,9 @@ class Link(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not inherit asyncio's
         self._transport.set_write_buffer_limits(high=TLS_BUFFER, low=0)  # type: ignore[union-attr]
+        made, self._made = self._made, None
+        if made is not None:
+            made(self)
 
     def data_received(self, data: bytes) -> None:
         self.bytes_in += len(data)

@@ -8,6 +8,19 @@ from registry.records import RemoteSession
 from tunnel.messages import DeviceEvent
 
 
+class Seat(Protocol):
+    """The place that a stranger holds at the node's acceptor."""
+
+    @property
+    def host(self) -> str:
+        """The peer's address."""
+        ...
+
+    def release(self) -> None:
+        """The peer is known, or gone. Further calls do nothing."""
+        ...
+
+
 class ChannelKeys(Protocol):
     """Where device keys come from."""
 
@@ -45,7 +58,7 @@ class ChannelObserver(Protocol):
         ...
 
     def channel_refused(self, reason: str) -> None:
-        """A connection that came to nothing: tls, alpn, handshake-timeout, not-authorised, protocol, ..."""
+        """A connection that came to nothing after TLS: version, handshake-timeout, not-authorised, protocol, gone, ..."""
         ...
 
     def event_failed(self, mac: MacAddress) -> None:
@@ -65,7 +78,7 @@ class VisitorObserver(Protocol):
         ...
 
     def visitor_refused(self, reason: str) -> None:
-        """A request or connection that was not served: tls, no-session, cross-site, bad-request, head-timeout, offline, ..."""
+        """A request or connection that was not served: no-session, cross-site, bad-request, head-timeout, offline, ..."""
         ...
 
 

@@ -1,10 +1,11 @@
-"""`VisitorListener`: Remote Control in a browser: HTTPS, one origin per session, each request checked before a device sees it."""
+"""`VisitorListener`: Remote Control in a browser: HTTPS, one origin per session, each request checked before a device sees it.
+
+Connections are accepted, and brought through TLS, by the node: it calls `connect` for each.
+"""
 
 import asyncio
 import contextlib
 import re
-import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,10 +18,9 @@ from registry.store import Store
 from tunnel import http_rewrite, pages
 from tunnel.errors import LinkDown, SessionRefused, StreamClosed
 from tunnel.http_rewrite import COOKIE, Origins
-from tunnel.net.accept import AcceptLimits, Acceptor, Seat
 from tunnel.net.device_link import DeviceLink
 from tunnel.net.exchange import CHUNK, DeviceAtFault, Exchange, Visitor, VisitorAtFault, VisitorGone
-from tunnel.net.ports import VisitorObserver
+from tunnel.net.ports import Seat, VisitorObserver
 from tunnel.net.sessions import CONNECTIONS, LiveSession, LiveSessions
 from tunnel.session import OPEN_PATH, is_session_id
 
@@ -49,7 +49,7 @@ class _Reply:
 
 
 class VisitorListener:
-    """Serves https://<session id>.<domain>:<public port>/. `tls` needs a certificate for *.<domain>.
+    """Serves https://<session id>.<domain>:<public port>/, for which the node needs a certificate for *.<domain>.
 
     `links(mac)` gives the device's link or None. `wall()` reads the wall clock. `public_port` is the one in links, if a proxy or
     a port mapping makes it another than the bound one.
@@ -58,7 +58,6 @@ class VisitorListener:
     def __init__(
         self,
         *,
-        tls: ssl.SSLContext,
         store: Store,
         links: Callable[[MacAddress], DeviceLink | None],
         observer: VisitorObserver,
@@ -66,29 +65,22 @@ class VisitorListener:
         wall: Callable[[], float],
         domain: str = "remote.localhost",
         public_port: int | None = None,
-        accept_limits: AcceptLimits | None = None,
         deadlines: VisitorDeadlines | None = None,
     ) -> None:
-        self.use_tls(tls)
         self._store = store
         self._links = links
         self._observer = observer
         self._domain = domain.lower()
         self._public_port = public_port
-        self._accept_limits = accept_limits or AcceptLimits()
         self._deadlines = deadlines or VisitorDeadlines()
         self._sessions = LiveSessions(store=store, observer=observer, entropy=entropy, wall=wall)
-        self._acceptor: Acceptor | None = None
+        self._stopping = False
+        self._serving: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         """Reads of connections that stand between two requests."""
 
-    def use_tls(self, tls: ssl.SSLContext) -> None:
-        """Use this context for new connections (first start, SIGHUP)."""
-        tls.set_alpn_protocols(["http/1.1"])
-        self._tls = tls
-
     def origin(self, session_id: str) -> str:
-        """The session's origin, for example https://<id>.remote.localhost:9443. Only after `start`, or with `public_port`."""
+        """The session's origin, for example https://<id>.remote.localhost:9443. Only after `listening`, or with `public_port`."""
         if self._public_port is None:
             raise RuntimeError("the listener has no port yet")
         port = "" if self._public_port == 443 else f":{self._public_port}"
@@ -103,45 +95,53 @@ class VisitorListener:
         """Sessions this node serves right now."""
         return len(self._sessions)
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on an IP address (port 0: any); returns what was bound. Raises OSError, StoreUnavailable."""
-        self._acceptor = Acceptor(
-            serve=self._serve, refused=self._observer.visitor_refused, limits=self._accept_limits, tune=_tune
-        )
-        bound = await self._acceptor.start(host, port)
-        if self._public_port is None:
-            self._public_port = bound[1]
+    async def start(self) -> None:
+        """Take up the sessions that are stored. Before the first `connect`. Raises StoreUnavailable."""
         await self._sessions.start()
-        return bound
+
+    def listening(self, port: int) -> None:
+        """Connections are accepted at this port."""
+        if self._public_port is None:
+            self._public_port = port
+
+    def connect(self, seat: Seat) -> asyncio.StreamReaderProtocol:
+        """The protocol of one accepted connection. It keeps the seat until a request of a session came, or it is gone."""
+
+        def made(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.get_running_loop().create_task(self._serve(reader, writer, seat))
+            self._serving.add(task)
+
+            def done(task: asyncio.Task[None]) -> None:
+                # Here and not in the task: one that is cancelled before its first step runs none of its own lines.
+                self._serving.discard(task)
+                seat.release()
+                if task.cancelled():
+                    writer.transport.abort()
+
+            task.add_done_callback(done)
+
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=CHUNK), made)
 
     async def stop(self, grace: float) -> None:
-        """Accept nothing more, let answers end for `grace` seconds, then cut. Sessions stay valid for the next start."""
-        if self._acceptor is None:
+        """Take nothing more, let answers end for `grace` seconds, then cut. Sessions stay valid for the next start."""
+        if self._stopping:
             return
-        acceptor, self._acceptor = self._acceptor, None
-        acceptor.stop_accepting()
+        self._stopping = True
         for reading in list(self._waiting):
             reading.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await acceptor.idle()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=grace)
         await self._sessions.stop()
-        await acceptor.stop()
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     # ---- one connection -------------------------------------------------------------------------------------
 
-    async def _serve(self, sock: socket.socket, seat: Seat) -> None:
-        if self._acceptor is None:
-            return  # stopped between accept and now
-        reader = asyncio.StreamReader(limit=CHUNK)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        try:
-            transport, _ = await self._acceptor.handshake(sock, seat, lambda: protocol, self._tls)
-        except OSError:
-            self._observer.visitor_refused("tls")
-            return
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
+        transport = writer.transport
         transport.set_write_buffer_limits(high=CHUNK)
-        writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
         connection = _Connection(self, Visitor(reader, writer), seat)
         try:
             await connection.run()
@@ -230,7 +230,7 @@ class _Connection:
 
     async def _idle(self, exchange: Exchange) -> bool:
         """Wait between requests. False if the device or the visitor hung up, nothing came, or the listener stops."""
-        if self._listener._acceptor is None:
+        if self._listener._stopping:
             return False
         came = asyncio.create_task(self._visitor.receive())
         device = asyncio.create_task(exchange.device_closed())
@@ -278,7 +278,7 @@ class _Connection:
         target = request.target.decode("ascii", "replace")
         if request.method != b"GET" or not target.startswith(OPEN_PATH):
             raise SessionRefused("no such page")
-        cookie = await self._listener._sessions.open(session_id, target[len(OPEN_PATH) :], self._seat.address)
+        cookie = await self._listener._sessions.open(session_id, target[len(OPEN_PATH) :], self._seat.host)
         value = COOKIE + b"=" + cookie.encode("ascii") + b"; Path=/; Secure; HttpOnly; SameSite=Lax"
         return _Reply(303, b"", ((b"Location", b"/"), (b"Set-Cookie", value)))
 
@@ -300,7 +300,7 @@ class _Connection:
             return _Reply(503, pages.TOO_MANY)
         live.tasks.add(task)
         live.usage.requests += 1
-        live.usage.addresses.add(self._seat.address)
+        live.usage.addresses.add(self._seat.host)
         self._listener._sessions.touch(live)
         try:
             if self._exchange is None:
@@ -370,7 +370,3 @@ class _Connection:
 
     def _refused(self, reason: str) -> None:
         self._listener._observer.visitor_refused(reason)
-
-
-def _tune(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
