@@ -5,13 +5,14 @@ file names a store engine.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
 import os
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, Seat, within_descriptors
-from gateway.config import OFF, Config
+from gateway.config import OFF, WILDCARDS, Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
 from gateway.errors import StartError
@@ -80,7 +81,8 @@ class Node:
         self._stack = AsyncExitStack()
         self._grace = 0.0
         self._handshakes = HandshakePlaces()
-        self.bound: dict[str, Address] = {}
+        self.bound: dict[str, list[Address]] = {}
+        """Where each listener is, in the order of the configuration."""
         self.metrics = Metrics(VERSION)
         errors.on_error.append(self.metrics.unhandled_error)
 
@@ -139,10 +141,10 @@ class Node:
             websocket_origins=config.sip.websocket_origins,
         )
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
+        self._stack.push_async_callback(sip.stop)
         await self._listen(
             "sip_udp", config.listen.address, config.listen.sip_udp, lambda host, port: sip.start(host, port, config.public_host)
         )
-        self._stack.push_async_callback(sip.stop)
         for transport, tls in (
             ("tcp", None),
             ("tls", self._tls.context([])),
@@ -214,7 +216,7 @@ class Node:
             )
         )
         admin = AdminServer(api)
-        await self._listen("admin", config.listen.admin_address, config.listen.admin, admin.start)
+        await self._listen("admin", (config.listen.admin_address,), config.listen.admin, admin.start)
         self._stack.push_async_callback(lambda: admin.stop(self._grace))
 
         # Operations.
@@ -224,7 +226,7 @@ class Node:
         self._stack.callback(lag.stop)
         self._health = HealthApp(self.metrics, {"listeners": lambda: None if self.bound else "none"})
         operations = AdminServer(self._health)
-        await self._listen("metrics", config.listen.metrics_address, config.listen.metrics, operations.start)
+        await self._listen("metrics", (config.listen.metrics_address,), config.listen.metrics, operations.start)
         self._stack.push_async_callback(lambda: operations.stop(self._grace))
         self.welcome = Welcome(
             self.bound,
@@ -252,8 +254,14 @@ class Node:
         _log.info("certificate reloaded")
 
     def ready_facts(self) -> dict[str, object]:
-        """What the ready file says beside the bound addresses."""
-        facts: dict[str, object] = {"pid": os.getpid(), "admin_token_file": str(self._folder.admin_token.resolve())}
+        """What the ready file says: each listener's first address by its name, `addresses` with all of them, and the rest."""
+        first = {name: places[0] for name, places in self.bound.items()}
+        facts: dict[str, object] = {
+            **first,
+            "addresses": self.bound,
+            "pid": os.getpid(),
+            "admin_token_file": str(self._folder.admin_token.resolve()),
+        }
         if self._tls.files.ca is not None:
             facts["ca_file"] = str(self._tls.files.ca.resolve())
         return facts
@@ -277,12 +285,24 @@ class Node:
         write_atomically(self._folder.admin_token, secret.encode() + b"\n")
         return secret
 
-    async def _listen(self, name: str, host: str, port: int, start: Callable[[str, int], Awaitable[Address]]) -> None:
-        """Open one listener and note where. Raises StartError naming the listener, the address and the key to change."""
+    async def _listen(self, name: str, hosts: Iterable[str], port: int, start: Callable[[str, int], Awaitable[Address]]) -> None:
+        """Open one listener at each of these addresses and note where. A free port is the same at all of them where it is free.
+
+        Raises StartError naming the listener, the address and the key to change.
+        """
         if port == OFF:
             return
+        places = self.bound[name] = []
+        for host in hosts:
+            if port == 0 and places:
+                with contextlib.suppress(OSError):
+                    places.append(await start(host, places[0][1]))
+                    continue
+            places.append(await self._open(name, host, port, start))
+
+    async def _open(self, name: str, host: str, port: int, start: Callable[[str, int], Awaitable[Address]]) -> Address:
         try:
-            self.bound[name] = await start(host, port)
+            return await start(host, port)
         except OSError as error:
             raise StartError(
                 f"listen.{name}: {address((host, port))}: {error.strerror or error}. "
@@ -325,15 +345,14 @@ class Node:
             return CertificateFiles(given.certificate, given.key, None)
         domain = self._config.remote_control.domain
         names = {self._config.public_host, "localhost", "127.0.0.1", "::1", domain, f"*.{domain}"}
-        if self._config.listen.address not in ("0.0.0.0", "::"):
-            names.add(self._config.listen.address)
+        names.update(one for one in self._config.listen.address if one not in WILDCARDS)
         return local_certificates(self._folder.certificates, names, utc(self._wall()))
 
     def _domains(self) -> frozenset[bytes]:
         """The names and addresses in a SIP URI that mean this gateway."""
         names = {
             self._config.public_host,
-            self._config.listen.address,
+            *self._config.listen.address,
             "localhost",
             "127.0.0.1",
             "::1",
@@ -347,15 +366,20 @@ class Node:
         scheme = "https" if kind == "autop_https" else "http"
         return AutopSettings(
             sip_host=host,
-            autop_url=f"{scheme}://{address((host, self.bound.get(kind, ('', 0))[1]))}/autop",
+            autop_url=f"{scheme}://{address((host, self._port(kind)))}/autop",
             registration_seconds=self._config.sip.registration_seconds,
-            sip_udp_port=self.bound.get("sip_udp", ("", 0))[1],
-            sip_tcp_port=self.bound.get("sip_tcp", ("", 0))[1],
-            sip_tls_port=self.bound.get("sip_tls", ("", 0))[1],
+            sip_udp_port=self._port("sip_udp"),
+            sip_tcp_port=self._port("sip_tcp"),
+            sip_tls_port=self._port("sip_tls"),
             channel_host=host if "channel" in self.bound else "",
-            channel_port=self.bound.get("channel", ("", 0))[1],
+            channel_port=self._port("channel"),
             channel_ca_sha256=self._tls.ca_sha256,
         )
+
+    def _port(self, listener: str) -> int:
+        """Where this listener is; 0: it is off."""
+        places = self.bound.get(listener)
+        return places[0][1] if places else 0
 
     def _add_gauges(
         self, core: SipCore, sip: SipService, channel: ChannelListener, visitors: VisitorListener, bindings: BindingsWriter

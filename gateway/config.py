@@ -3,12 +3,13 @@ the file, the key and what is allowed. Without a file, the defaults are a workin
 """
 
 import difflib
+import ipaddress
 import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from gateway.errors import ConfigError
 
@@ -22,6 +23,22 @@ DnsName = Annotated[
 ]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]{1,253})$")]
 MAX_CONFIG_BYTES = 1 << 20
+WILDCARDS = ("0.0.0.0", "::")
+"""The addresses that mean every address of this machine."""
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    """One IP address or a list of them, one of a family, as a tuple. Raises ValueError."""
+    given = (value,) if isinstance(value, str) else value
+    if not isinstance(given, tuple) or not all(isinstance(one, str) for one in given):
+        raise ValueError("an IP address, or a list of them")
+    families = [ipaddress.ip_address(one).version for one in given]
+    if not families or len(set(families)) < len(families):
+        raise ValueError("one IPv4 address, one IPv6 address, or one of each")
+    return given
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
 
 
 class _Section(BaseModel):
@@ -31,7 +48,11 @@ class _Section(BaseModel):
 class Listen(_Section):
     """Where the listeners are. Port 0 picks a free one, -1 turns the listener off."""
 
-    address: HostName = Field(default="0.0.0.0", description="Address of the listeners that devices and visitors reach.")
+    address: Addresses = Field(
+        default=("0.0.0.0",),
+        description='Address of the listeners that devices and visitors reach; for both families a list: ["0.0.0.0", "::"]. '
+        "With both, name the gateway in public.host: an IPv6 device cannot dial an IPv4 address.",
+    )
     admin_address: HostName = Field(
         default="127.0.0.1", description="Address of the admin API and console; keep it off the internet."
     )
@@ -134,19 +155,19 @@ class Config(_Section):
         """The name or address that devices dial."""
         if self.public.host:
             return self.public.host
-        if self.listen.address not in ("0.0.0.0", "::"):
-            return self.listen.address
-        return own_address()
+        first = self.listen.address[0]
+        return first if first not in WILDCARDS else own_address(ipv6=first == "::")
 
 
-def own_address() -> str:
+def own_address(*, ipv6: bool = False) -> str:
     """The address of the interface that leads out of this machine, or loopback. Sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family, outside, loopback = (socket.AF_INET6, "2001:db8::1", "::1") if ipv6 else (socket.AF_INET, "192.0.2.1", "127.0.0.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: connecting a UDP socket only asks the routing table
+            probe.connect((outside, 9))  # documentation's addresses: connecting a UDP socket only asks the routing table
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            return loopback
 
 
 def load(path: Path | None) -> Config:

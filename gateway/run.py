@@ -83,7 +83,7 @@ async def _live(
         _settle()
         # Told before the ready file: whoever waits for the file finds all of it said.
         _tell(node.welcome.places() if companion else node.welcome.lines())
-        ready = json.dumps({**node.bound, **node.ready_facts()}, indent=1).encode() + b"\n"
+        ready = json.dumps(node.ready_facts(), indent=1).encode() + b"\n"
         write_atomically(folder.path / "ready.json", ready)
         if ready_file is not None:
             write_atomically(ready_file, ready)

@@ -1,6 +1,6 @@
 """What `portico run` tells the person who started it: where everything is, and what to do next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def address(bound: tuple[str, int]) -> str:
 class Welcome:
     """The facts of a start. `first_token` is the admin token when this start made it."""
 
-    bound: Mapping[str, tuple[str, int]]
+    bound: Mapping[str, Sequence[tuple[str, int]]]
     state: Path
     token_file: Path
     ca_file: Path | None
@@ -44,13 +44,15 @@ class Welcome:
         if self.first_token is not None:
             said += ["", f"Admin token, shown this once (it is also in {self.token_file}): {self.first_token}"]
         if "admin" in self.bound:
-            said += self._next_steps(f"http://{address(self.bound['admin'])}/api/v1")
+            said += self._next_steps(f"http://{address(self.bound['admin'][0])}/api/v1")
         return said
 
     def places(self) -> list[str]:
         """Where everything is."""
         said = [f"Portico {VERSION} is up. State folder: {self.state}"]
-        said += [f"  {_LISTENERS[name]:<24}{address(where)}" for name, where in self.bound.items() if name in _LISTENERS]
+        for name, places in self.bound.items():
+            if name in _LISTENERS:
+                said.append(f"  {_LISTENERS[name]:<24}{', '.join(address(one) for one in places)}")
         said.append(f"  {'devices dial':<24}{self.public_host}   (public.host in portico.toml)")
         if self.ca_file is not None:
             said.append(f"  {'local CA':<24}{self.ca_file}")

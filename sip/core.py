@@ -128,9 +128,10 @@ class SipCore:
         self._proxy.layer = self._layer
         self._replies = Replies(self._layer, self._outputs, secret=secret, retry_after=self._limits.retry_after)
 
-    def advertise(self, transport: str, host: str, port: int) -> None:
-        """Name the address that peers reach this transport at (Via, Record-Route): known only once a port 0 is bound."""
-        self._own.advertise(transport, host, port)
+    def advertise(self, transport: str, host: str, port: int, *, ipv6: bool = False) -> None:
+        """Name the address that peers of one family reach this transport at (Via, Record-Route): known only once a port 0 is
+        bound."""
+        self._own.advertise(transport, host, port, ipv6=ipv6)
 
     # The main flow
 

@@ -23,14 +23,15 @@ class OwnAddress:
         for transport, (host, port) in advertised.items():
             self.advertise(transport, host, port)
 
-    def advertise(self, transport: str, host: str, port: int) -> None:
-        """Peers reach `transport` at this host (name or IP literal) and port. IPv6 has an address of its own."""
+    def advertise(self, transport: str, host: str, port: int, *, ipv6: bool = False) -> None:
+        """Peers reach `transport` at this host (name or IP literal) and port. Each family has an address of its own: `ipv6` says
+        that a name is IPv6 peers'."""
         bare = _bare(host.lower().encode("ascii"))
         shown = b"[" + bare + b"]" if b":" in bare else bare
         self._domains.add(bare)
         self._ports.add(port)
         self._sent_by.add((shown, port))
-        key = transport + "6" if b":" in bare else transport
+        key = transport + "6" if ipv6 or b":" in bare else transport
         self._via[key] = b"SIP/2.0/%b %b:%d;branch=" % (transport.upper().encode(), shown, port)
         # RFC 7118 5.2.4 defines the one parameter "ws" for both.
         parameter = b"" if transport == "udp" else b";transport=" + transport.replace("wss", "ws").encode()

@@ -1,6 +1,7 @@
 """The SIP service: sockets, the core between them, and what its outputs mean outside."""
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -77,9 +78,10 @@ class SipService:
         """Inputs that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
 
     async def start(self, host: str, port: int, advertise: str = "") -> tuple[str, int]:
-        """Open a UDP socket (port 0 picks a free one) and return its address. May be called for several addresses.
+        """Open a UDP socket (port 0 picks a free one) and return its address. May be called once for IPv4 and once for IPv6.
 
-        `advertise` is the host that devices reach it at, where that is not `host` itself (a wildcard, a NAT). Raises OSError.
+        `advertise` is the host that devices reach it at, where that is not `host` itself (a wildcard, a NAT); an address of the
+        other family says nothing. Raises OSError.
         """
         opened = UdpSocket(self.received, self.drained, self._core.backlog)
         bound = opened.open(asyncio.get_running_loop(), host, port)
@@ -92,7 +94,9 @@ class SipService:
 
     def listening(self, transport: str, bound: tuple[str, int], advertise: str = "") -> None:
         """Streams of this transport ("tcp", "tls", "ws", "wss") are accepted at this address; `advertise` as for `start`."""
-        self._core.advertise(transport, advertise or _reachable(bound[0]), bound[1])
+        ipv6 = ":" in bound[0]
+        shown = advertise if _may_name(advertise, ipv6) else _reachable(bound[0])
+        self._core.advertise(transport, shown, bound[1], ipv6=ipv6)
         if self._timer is None:
             self._timer = DeadlineTimer(asyncio.get_running_loop(), self._clock, self._on_deadline)
         self._timer.arm(self._core.next_deadline())
@@ -240,6 +244,14 @@ class SipService:
         except Exception as error:
             self.log.warn("a fact for SIP could not be fetched: {error}", error=type(error).__name__)
         self._answered(question)
+
+
+def _may_name(host: str, ipv6: bool) -> bool:
+    """Whether this is a host name, or an address of this family."""
+    try:
+        return ipaddress.ip_address(host).version == (6 if ipv6 else 4)
+    except ValueError:
+        return host != ""
 
 
 def _reachable(host: str) -> str:

@@ -24,8 +24,20 @@ def test_no_file_is_a_working_configuration() -> None:
 def test_values_are_read(tmp_path: Path) -> None:
     path = written(tmp_path, '[listen]\naddress = "127.0.0.1"\nsip_udp = 0\n[sip]\ndomains = ["a.example"]\n')
     read = config.load(path)
-    assert (read.listen.address, read.listen.sip_udp, read.sip.domains) == ("127.0.0.1", 0, ("a.example",))
+    assert (read.listen.address, read.listen.sip_udp, read.sip.domains) == (("127.0.0.1",), 0, ("a.example",))
     assert read.public_host == "127.0.0.1"
+
+
+def test_addresses_of_both_families(tmp_path: Path) -> None:
+    read = config.load(written(tmp_path, '[listen]\naddress = ["0.0.0.0", "::"]\n'))
+    assert read.listen.address == ("0.0.0.0", "::")
+    assert config.load(written(tmp_path, '[listen]\naddress = ["2001:db8::5", "0.0.0.0"]\n')).public_host == "2001:db8::5"
+
+
+@pytest.mark.parametrize("address", ['"localhost"', "[]", '["::", "::1"]', '["127.0.0.1", 5]', "3", '"0.0.0.0/0"'])
+def test_what_is_no_address_or_two_of_a_family(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match=r"listen\.address: .*address"):
+        config.load(written(tmp_path, f"[listen]\naddress = {address}\n"))
 
 
 def test_an_unknown_key_names_file_key_and_what_is_allowed(tmp_path: Path) -> None:

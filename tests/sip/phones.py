@@ -55,8 +55,9 @@ class Phone:
         self.user = user
         self.flow = Flow("udp", "5060", host, port)
         self.password = password or b"secret-" + user.encode()
-        self.contact = b"sip:%b@%b:%d" % (user.encode(), host.encode(), port)
-        self.sent_by = b"%b:%d" % (host.encode(), via_port or port)
+        shown = f"[{host}]".encode() if ":" in host else host.encode()
+        self.contact = b"sip:%b@%b:%d" % (user.encode(), shown, port)
+        self.sent_by = b"%b:%d" % (shown, via_port or port)
         self.inbox: list[Request | Response] = []
         self.cseq = 0
         self.nc = 0

@@ -36,8 +36,6 @@ class StreamPeer:
         self._transport = transport
         host, port = writer.get_extra_info("sockname")[:2]
         self.phone = Phone(user[:1].upper(), user, host, port, password=b"secret")
-        if ":" in host:
-            self.phone.sent_by = b"[%b]:%d" % (host.encode(), port)
         self.phone.contact = b"sip:%b@%b;transport=%b" % (user.encode(), self.phone.sent_by, transport.encode())
 
     @classmethod

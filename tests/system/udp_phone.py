@@ -26,9 +26,9 @@ class UdpPhone(Phone):
     """A phone that speaks from its own socket. Repeats of a message it has already got are not given again."""
 
     def __init__(self, gateway: tuple[str, int], letter: str, user: str, password: str, host: str = "") -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((host or f"127.0.0.{next(_HOSTS) % 200 + 10}", 0))
-        bound, port = self.socket.getsockname()
+        bound, port = self.socket.getsockname()[:2]
         super().__init__(letter, user, bound, port, password=password.encode())
         self.gateway = gateway
         self.port: int = port
@@ -47,7 +47,7 @@ class UdpPhone(Phone):
                 data, source = self.socket.recvfrom(65535)
             except TimeoutError:
                 break
-            assert source == self.gateway, f"{self.letter} heard from {source}"
+            assert source[:2] == self.gateway, f"{self.letter} heard from {source}"
             if data not in self._seen:
                 self._seen.add(data)
                 return parse(data)
