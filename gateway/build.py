@@ -157,7 +157,7 @@ class Node:
 
         # The channel, and Remote Control through it.
         channel = ChannelListener(
-            certificate_sha256=lambda _connection: self._tls.leaf_sha256,
+            certificate_sha256=self._tls.leaf_sha256,
             keys=DeviceKeys(read_model, vault),
             generations=CountedGenerations(int(self._wall() * 1_000_000)),
             events=DeviceEvents(logbook),
@@ -232,7 +232,7 @@ class Node:
             self.bound,
             state=folder.path,
             token_file=folder.admin_token,
-            ca_file=self._tls.files.ca,
+            ca_file=self._tls.ca,
             public_host=config.public_host,
             first_token=admin_token,
         )
@@ -245,13 +245,13 @@ class Node:
         await self._stack.aclose()
 
     def reload(self) -> None:
-        """Read the certificate again (SIGHUP). Open connections stay; a bad certificate is refused and the old one kept."""
+        """Read the certificates again (SIGHUP). Open connections stay; where one is bad, all old ones are kept."""
         try:
             self._tls.reload()
         except StartError as error:
-            _log.warning("certificate not reloaded: %s", error)
+            _log.warning("certificates not reloaded: %s", error)
             return
-        _log.info("certificate reloaded")
+        _log.info("certificates reloaded")
 
     def ready_facts(self) -> dict[str, object]:
         """What the ready file says: each listener's first address by its name, `addresses` with all of them, and the rest."""
@@ -262,8 +262,8 @@ class Node:
             "pid": os.getpid(),
             "admin_token_file": str(self._folder.admin_token.resolve()),
         }
-        if self._tls.files.ca is not None:
-            facts["ca_file"] = str(self._tls.files.ca.resolve())
+        if self._tls.ca is not None:
+            facts["ca_file"] = str(self._tls.ca.resolve())
         return facts
 
     async def _open_store(self) -> Store:
@@ -339,14 +339,13 @@ class Node:
     def _sip_streams_at(self, sip: SipService, transport: str, bound: Address) -> None:
         sip.listening(transport, bound, self._config.public_host)
 
-    def _certificates(self) -> CertificateFiles:
-        given = self._config.tls
-        if given.certificate is not None and given.key is not None:
-            return CertificateFiles(given.certificate, given.key, None)
+    def _certificates(self) -> list[CertificateFiles]:
+        if pairs := self._config.tls.pairs:
+            return [CertificateFiles(certificate, key, None) for certificate, key in pairs]
         domain = self._config.remote_control.domain
         names = {self._config.public_host, "localhost", "127.0.0.1", "::1", domain, f"*.{domain}"}
         names.update(one for one in self._config.listen.address if one not in WILDCARDS)
-        return local_certificates(self._folder.certificates, names, utc(self._wall()))
+        return [local_certificates(self._folder.certificates, names, utc(self._wall()))]
 
     def _domains(self) -> frozenset[bytes]:
         """The names and addresses in a SIP URI that mean this gateway."""
@@ -399,9 +398,9 @@ class Node:
         gauge("portico_store_pending_writes", "Bindings not yet in the store.", (), lambda: [((), bindings.waiting)])
         gauge(
             "portico_tls_certificate_not_after_timestamp_seconds",
-            "When the certificate ends.",
+            'When each certificate ends: "server" is the first of portico.toml (or the gateway\'s own), then "server-2" ...',
             ("cert",),
-            lambda: [(("server",), self._tls.not_after)],
+            lambda: [((f"server-{n}" if n > 1 else "server",), one.not_after) for n, one in enumerate(self._tls.certificates, 1)],
         )
 
 

@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -61,7 +61,7 @@ class Listen(_Section):
     sip_tcp: Port = Field(default=5060, description="SIP over TCP.")
     sip_tls: Port = Field(
         default=5061,
-        description="SIP over TLS. One certificate serves every name a device may ask for (SNI).",
+        description="SIP over TLS.",
     )
     sip_ws: Port = Field(default=5066, description="SIP over WebSocket (RFC 7118), for browsers behind a TLS proxy of yours.")
     sip_wss: Port = Field(default=5067, description="SIP over secure WebSocket.")
@@ -122,6 +122,13 @@ class RemoteControl(_Section):
     domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
 
 
+class KeyPair(_Section):
+    """A certificate and its key."""
+
+    certificate: Path = Field(description="PEM file: the certificate and its chain.", strict=False)
+    key: Path = Field(description="PEM file: the certificate's private key.", strict=False)
+
+
 class Tls(_Section):
     """Certificates. Without them the gateway makes a local CA in its state folder and signs its own."""
 
@@ -129,6 +136,17 @@ class Tls(_Section):
         default=None, description="PEM file: this gateway's certificate and its chain.", strict=False
     )
     key: Path | None = Field(default=None, description="PEM file: the certificate's private key.", strict=False)
+    certificates: tuple[KeyPair, ...] = Field(
+        default=(),
+        description="Further pairs, each a [[tls.certificates]] with certificate and key. A client gets the one for the server "
+        "name it asks for (SNI; wildcards count), others get the first of all. SIGHUP reads all files again.",
+    )
+
+    @property
+    def pairs(self) -> tuple[tuple[Path, Path], ...]:
+        """All certificates with their keys. The first is for clients that ask for no name that we have."""
+        first = () if self.certificate is None or self.key is None else ((self.certificate, self.key),)
+        return (*first, *((one.certificate, one.key) for one in self.certificates))
 
 
 class Log(_Section):
@@ -226,7 +244,10 @@ def _in_words(problem: Any) -> str:
 def _section_at(path: tuple[str | int, ...]) -> type[BaseModel]:
     section: type[BaseModel] = Config
     for part in path:
-        annotation = section.model_fields[str(part)].annotation
+        if isinstance(part, int):
+            continue  # a place in a list of sections
+        annotation = section.model_fields[part].annotation
+        annotation = (get_args(annotation) or (annotation,))[0]
         assert isinstance(annotation, type)
         assert issubclass(annotation, BaseModel)
         section = annotation

@@ -100,6 +100,14 @@ class CountErrors(logging.Handler):
             tell(record.name)
 
 
+def _unraisable(what: Any) -> None:
+    """Errors that Python could not raise, which it would print as they are."""
+    if isinstance(what.exc_value, UnicodeDecodeError) and isinstance(what.object, bytes):
+        return  # a server name (SNI) that is no ASCII: the handshake has failed of it, and is counted as such
+    fields = {"where": repr(what.object)[:200]}
+    logging.getLogger("portico.run").error("an error that could not be raised", exc_info=what.exc_value, extra={"fields": fields})
+
+
 def begin(node: str, version: str, level: str, stream: TextIO | None = None) -> CountErrors:
     """Send all logging of this process to `stream` (standard error) as JSON lines. Call once, before anything logs."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -112,5 +120,6 @@ def begin(node: str, version: str, level: str, stream: TextIO | None = None) -> 
     for chatty in ("asyncio", "uvicorn", "uvicorn.error", "twisted"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.captureWarnings(True)
+    sys.unraisablehook = _unraisable
     globalLogBeginner.beginLoggingTo([STDLibLogObserver("twisted")], redirectStandardIO=False, discardBuffer=True)
     return counter

@@ -1,4 +1,5 @@
-"""Certificates and TLS contexts: a local CA on first start, or the operator's own files; reloaded without dropping anyone.
+"""Certificates and TLS contexts: a local CA on first start, or the operator's own files; chosen by server name, reloaded
+without dropping anyone.
 
 ECDSA P-256 throughout: a handshake costs a third less than with RSA-2048 (reliability-and-security.md, finding 5).
 """
@@ -36,57 +37,133 @@ class CertificateFiles:
     ca: Path | None
 
 
-class ServerTls:
-    """The contexts of all TLS listeners, fed from one certificate; `reload` swaps it under live listeners."""
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate as it was read. `names`: the DNS names it is for, in lower case; `not_after`: wall-clock seconds."""
 
-    def __init__(self, files: CertificateFiles) -> None:
-        """Raises StartError if the certificate and key cannot be loaded together."""
-        self.files = files
-        self._contexts: list[ssl.SSLContext] = []
-        self._leaf = b""
+    files: CertificateFiles
+    names: tuple[str, ...]
+    sha256: bytes
+    not_after: float
+
+
+class _Shown(ssl.SSLContext):
+    """A context that shows one certificate."""
+
+    certificate_sha256 = b""
+
+
+class _Listener:
+    """What one listener's connections may be shown: a context for each certificate, in the order of the certificates."""
+
+    __slots__ = ("alpn", "contexts")
+
+    def __init__(self, alpn: Sequence[str]) -> None:
+        self.alpn = list(alpn)
+        self.contexts: list[_Shown] = []
+
+
+class ServerTls:
+    """The contexts of all TLS listeners. The server name that a client asks for (SNI, RFC 6066 section 3) picks the certificate:
+    one with that name, else one with a wildcard in its first label's place (RFC 9525 section 6.3), else the first one."""
+
+    def __init__(self, files: Sequence[CertificateFiles]) -> None:
+        """`files`: at least one. Raises StartError if a certificate and key cannot be loaded together."""
+        self._files = tuple(files)
+        self._listeners: list[_Listener] = []
         self.reload()
 
     def context(self, alpn: Sequence[str]) -> ssl.SSLContext:
-        """A server context that offers these protocols (TLS 1.2 and newer, no compression, no renegotiation)."""
-        context = _server_context(self.files)
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
-        self._contexts.append(context)
+        """A listener's context, which offers these protocols (TLS 1.2 and newer, no compression, no renegotiation).
+
+        It has no certificate itself: `_choose` gives every connection, whether or not it asks for a name, the context of one.
+        """
+        listener = _Listener(alpn)
+        listener.contexts = [_context(one, listener.alpn) for one in self.certificates]
+        self._listeners.append(listener)
+
+        def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+            connection.context = listener.contexts[self._index(name)]
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        _harden(context, listener.alpn)
+        context.sni_callback = choose
         return context
 
     def reload(self) -> None:
-        """Read the files again; new connections get the new certificate, open ones stay. Raises StartError, changing nothing,
-        when certificate and key are unreadable or do not belong together."""
-        _server_context(self.files)
-        leaf = x509.load_pem_x509_certificate(self.files.certificate.read_bytes())
-        for context in self._contexts:
-            context.load_cert_chain(self.files.certificate, self.files.key)
-        self._leaf = leaf.public_bytes(serialization.Encoding.DER)
-        self.not_after = leaf.not_valid_after_utc.timestamp()
+        """Read all files again; new connections get the new certificates, open ones stay. Raises StartError, changing nothing,
+        when one is unreadable, does not belong to its key, or was written to meanwhile."""
+        fresh = tuple(_read(one) for one in self._files)
+        contexts = [[_context(one, listener.alpn) for one in fresh] for listener in self._listeners]
+        if fresh != tuple(_read(one) for one in self._files):
+            raise StartError("a certificate changed while it was read. Reload again when all files are written.")
+        self.certificates = fresh
+        self._by_name: dict[str, int] = {}
+        for index, one in enumerate(fresh):
+            for name in one.names:
+                self._by_name.setdefault(name, index)
+        for listener, made in zip(self._listeners, contexts, strict=True):
+            listener.contexts = made
+
+    def leaf_sha256(self, connection: ssl.SSLObject) -> bytes:
+        """SHA-256 of the certificate (DER) that this connection was shown, which a channel's proof is bound to."""
+        shown = connection.context
+        assert isinstance(shown, _Shown)
+        return shown.certificate_sha256
 
     @property
-    def leaf_sha256(self) -> bytes:
-        """SHA-256 of the server certificate (DER), which a channel's proof is bound to."""
-        return hashlib.sha256(self._leaf).digest()
+    def ca(self) -> Path | None:
+        """The CA certificate to hand to devices; None where the operator brought certificates."""
+        return self._files[0].ca
 
     @property
     def ca_sha256(self) -> str:
-        """SHA-256 (hex) of the CA certificate that devices may pin, "" where the operator brought a certificate."""
-        if self.files.ca is None:
+        """SHA-256 (hex) of the CA certificate that devices may pin, "" where the operator brought certificates."""
+        if self.ca is None:
             return ""
-        ca = x509.load_pem_x509_certificate(self.files.ca.read_bytes())
-        return ca.fingerprint(hashes.SHA256()).hex()
+        return x509.load_pem_x509_certificate(self.ca.read_bytes()).fingerprint(hashes.SHA256()).hex()
+
+    def _index(self, name: str | None) -> int:
+        """Which certificate is for this server name (None: none was asked for)."""
+        if name is None:
+            return 0
+        name = name.lower()
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._by_name.get("*" + name[name.find(".") :], 0)
+        return found
 
 
-def _server_context(files: CertificateFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+def _read(files: CertificateFiles) -> Certificate:
+    try:
+        leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        names = []  # a client that checks would not take it for any name; it can only be the first, for all others
+    except (OSError, ValueError) as error:
+        raise StartError(f"certificate {files.certificate}: {error}") from None
+    der = leaf.public_bytes(serialization.Encoding.DER)
+    lower = tuple(name.lower() for name in names)
+    return Certificate(files, lower, hashlib.sha256(der).digest(), leaf.not_valid_after_utc.timestamp())
+
+
+def _context(certificate: Certificate, alpn: list[str]) -> _Shown:
+    context = _Shown(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context, alpn)
+    context.certificate_sha256 = certificate.sha256
+    files = certificate.files
     try:
         context.load_cert_chain(files.certificate, files.key)
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"certificate {files.certificate} with key {files.key}: {error}") from None
     return context
+
+
+def _harden(context: ssl.SSLContext, alpn: list[str]) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if alpn:
+        context.set_alpn_protocols(alpn)
 
 
 def local_certificates(folder: Path, names: Iterable[str], now: datetime) -> CertificateFiles:

@@ -94,6 +94,22 @@ def test_a_missing_file_and_a_huge_one(tmp_path: Path) -> None:
         config.load(huge)
 
 
+def test_certificates_in_their_order(tmp_path: Path) -> None:
+    pair = '[[tls.certificates]]\ncertificate = "{0}.pem"\nkey = "{0}.key"\n'
+    two = pair.format("b") + pair.format("c")
+    a, b, c = ((Path(f"{name}.pem"), Path(f"{name}.key")) for name in "abc")
+    assert config.load(written(tmp_path, two)).tls.pairs == (b, c)
+    assert config.load(written(tmp_path, '[tls]\ncertificate = "a.pem"\nkey = "a.key"\n' + two)).tls.pairs == (a, b, c)
+    assert Config().tls.pairs == ()
+
+
+def test_mistakes_in_a_list_of_sections_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(written(tmp_path, '[[tls.certificates]]\ncertificate = "a.pem"\nkeyy = "a.key"\n'))
+    assert "tls.certificates.0.keyy: unknown key. Did you mean 'key'?" in str(caught.value)
+    assert "tls.certificates.0.key: field required" in str(caught.value)
+
+
 def test_rules_across_keys(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="go together"):
         config.load(written(tmp_path, '[tls]\ncertificate = "a.pem"\n'))

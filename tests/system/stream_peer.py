@@ -162,8 +162,8 @@ class Streams:
     def __init__(self, running: Gateway, udp: Address, certificates: Path) -> None:
         self.running = running
         self.addresses: dict[str, Address] = {"udp": udp}
-        self.tls = ServerTls(local_certificates(certificates, {"localhost", "127.0.0.1"}, utc(time())))
-        self.client_tls = ssl.create_default_context(cafile=str(self.tls.files.ca))
+        self.tls = ServerTls([local_certificates(certificates, {"localhost", "127.0.0.1"}, utc(time()))])
+        self.client_tls = ssl.create_default_context(cafile=str(self.tls.ca))
         self.refused: list[str] = []
         self.acceptors: dict[str, Acceptor] = {}
         self.peers: list[StreamPeer] = []

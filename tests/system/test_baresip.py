@@ -68,7 +68,7 @@ def _folder(site: Streams, user: str, control: int, parent: Path) -> Path:
     account = f"<sip:{user}@{host}:{port};transport={transport}>;auth_pass=secret;answermode=auto;regint=120\n"
     (folder / "accounts").write_text(account)
     (folder / "contacts").write_text("")
-    (folder / "config").write_text(_CONFIG.format(ca=site.tls.files.ca, user=user, control=control))
+    (folder / "config").write_text(_CONFIG.format(ca=site.tls.ca, user=user, control=control))
     return folder
 
 

@@ -105,7 +105,7 @@ async def test_plain_sip_on_the_tls_port_is_refused(tmp_path: Path) -> None:
         peer.writer.write(_options(peer))
         await peer.closed()
         assert site.refused == ["handshake"]
-        old = ssl.create_default_context(cafile=str(site.tls.files.ca))
+        old = ssl.create_default_context(cafile=str(site.tls.ca))
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
         modern = await site.connect("tls", old)
         assert (await modern.answer(_options(modern))).status == 200

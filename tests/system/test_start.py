@@ -159,7 +159,7 @@ def test_sighup_serves_a_new_certificate_and_keeps_the_old_if_it_is_bad(tmp_path
         good = certificate.read_bytes()
         certificate.write_bytes(b"garbage")
         os.kill(gateway.pid, signal.SIGHUP)
-        wait_until("refusal", lambda: "certificate not reloaded" in gateway.log_file.read_text(), 10.0)
+        wait_until("refusal", lambda: "certificates not reloaded" in gateway.log_file.read_text(), 10.0)
         assert served() == before
         certificate.write_bytes(good)
         assert key.exists()

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
+from gateway.tls import ServerTls
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.records import RemoteSession
@@ -327,6 +328,7 @@ async def tunnel_site(
     accept_limits: AcceptLimits | None = None,
     deadlines: VisitorDeadlines | None = None,
     first_message: float = 5.0,
+    server_tls: ServerTls | None = None,
 ) -> AsyncIterator[Site]:
     """A gateway with both listeners; with `page` also a device that serves it, connected."""
     async with contextlib.AsyncExitStack() as stack:
@@ -337,7 +339,7 @@ async def tunnel_site(
         keys = Keys({MAC: identity.key})
         wall = [1_000_000.0]
         channel = ChannelListener(
-            certificate_sha256=lambda _connection: certificate.sha256,
+            certificate_sha256=server_tls.leaf_sha256 if server_tls else lambda _connection: certificate.sha256,
             keys=keys,
             generations=CountedGenerations(0),
             events=recorder,
@@ -350,7 +352,7 @@ async def tunnel_site(
         handshakes = HandshakePlaces()
         channel_door = Acceptor(
             connect=channel.connect,
-            tls=server_context(certificate, ALPN),
+            tls=server_tls.context([ALPN]) if server_tls else server_context(certificate, ALPN),
             handshakes=handshakes,
             refused=recorder.channel_refused,
             limits=replace(accept_limits or AcceptLimits(), unsent_octets=NOTSENT_LOWAT, probe=False),
