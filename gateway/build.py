@@ -5,14 +5,12 @@ file names a store engine.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
 import os
 import secrets
-import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -26,14 +24,15 @@ from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.settings import AutopSettings
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, Seat, within_descriptors
-from gateway.config import OFF, WILDCARDS, Config
+from gateway.accept import AcceptLimits
+from gateway.config import WILDCARDS, Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
 from gateway.errors import StartError
 from gateway.feed import Feed
 from gateway.followed_store import FollowedStore
 from gateway.health import HealthApp
+from gateway.listeners import Address, Listeners
 from gateway.logbook import Logbook
 from gateway.logs import CountErrors
 from gateway.loop import LagSampler
@@ -64,9 +63,6 @@ from tunnel.net.link import NOTSENT_LOWAT
 from tunnel.net.ports import CountedGenerations
 from tunnel.net.visitor_listener import VisitorListener
 
-ACCEPTORS = 8
-"""TCP listeners of devices and visitors, which share the descriptors: four of SIP, channel, Remote Control, two of autop."""
-Address = tuple[str, int]
 Wall = Callable[[], float]
 _log = logging.getLogger("portico.node")
 
@@ -80,10 +76,10 @@ class Node:
         self._wall = wall
         self._stack = AsyncExitStack()
         self._grace = 0.0
-        self._handshakes = HandshakePlaces()
-        self.bound: dict[str, list[Address]] = {}
-        """Where each listener is, in the order of the configuration."""
         self.metrics = Metrics(VERSION)
+        self._listeners = Listeners(
+            config.listen, self._stack, lambda name, reason: self.metrics.connections_refused.labels(name, reason).inc()
+        )
         errors.on_error.append(self.metrics.unhandled_error)
 
     async def start(self) -> None:
@@ -142,16 +138,14 @@ class Node:
         )
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
         self._stack.push_async_callback(sip.stop)
-        await self._listen(
-            "sip_udp", config.listen.address, config.listen.sip_udp, lambda host, port: sip.start(host, port, config.public_host)
-        )
+        await self._listeners.open("sip_udp", config.listen.address, lambda host, port: sip.start(host, port, config.public_host))
         for transport, tls in (
             ("tcp", None),
             ("tls", self._tls.context([])),
             ("ws", None),
             ("wss", self._tls.context(["http/1.1"])),
         ):
-            await self._accept(
+            await self._listeners.accept(
                 f"sip_{transport}", partial(sip.connect, transport), tls, told=partial(self._sip_streams_at, sip, transport)
             )
 
@@ -166,7 +160,7 @@ class Node:
         )
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
         limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
-        await self._accept("channel", channel.connect, self._tls.context([ALPN]), limits=limits)
+        await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN]), limits=limits)
         Revocation(
             read_model,
             end_channel=lambda mac: _end(channel.link(mac)),
@@ -182,7 +176,7 @@ class Node:
         )
         await visitors.start()
         self._stack.push_async_callback(lambda: visitors.stop(self._grace))
-        await self._accept(
+        await self._listeners.accept(
             "remote_control",
             visitors.connect,
             self._tls.context(["http/1.1"]),
@@ -196,8 +190,8 @@ class Node:
         autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours)
         files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
-        await self._accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
-        await self._accept("autop_http", files.connect, None)
+        await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
+        await self._listeners.accept("autop_http", files.connect, None)
         autop.use_settings(self._autop_settings())
 
         # The management plane.
@@ -216,7 +210,7 @@ class Node:
             )
         )
         admin = AdminServer(api)
-        await self._listen("admin", (config.listen.admin_address,), config.listen.admin, admin.start)
+        await self._listeners.open("admin", (config.listen.admin_address,), admin.start)
         self._stack.push_async_callback(lambda: admin.stop(self._grace))
 
         # Operations.
@@ -224,12 +218,12 @@ class Node:
         lag = LagSampler(self.metrics.lag.observe)
         lag.start()
         self._stack.callback(lag.stop)
-        self._health = HealthApp(self.metrics, {"listeners": lambda: None if self.bound else "none"})
+        self._health = HealthApp(self.metrics, {"listeners": lambda: None if self._listeners.bound else "none"})
         operations = AdminServer(self._health)
-        await self._listen("metrics", (config.listen.metrics_address,), config.listen.metrics, operations.start)
+        await self._listeners.open("metrics", (config.listen.metrics_address,), operations.start)
         self._stack.push_async_callback(lambda: operations.stop(self._grace))
         self.welcome = Welcome(
-            self.bound,
+            self._listeners.bound,
             state=folder.path,
             token_file=folder.admin_token,
             ca_file=self._tls.ca,
@@ -255,10 +249,10 @@ class Node:
 
     def ready_facts(self) -> dict[str, object]:
         """What the ready file says: each listener's first address by its name, `addresses` with all of them, and the rest."""
-        first = {name: places[0] for name, places in self.bound.items()}
+        first = {name: places[0] for name, places in self._listeners.bound.items()}
         facts: dict[str, object] = {
             **first,
-            "addresses": self.bound,
+            "addresses": self._listeners.bound,
             "pid": os.getpid(),
             "admin_token_file": str(self._folder.admin_token.resolve()),
         }
@@ -285,57 +279,6 @@ class Node:
         write_atomically(self._folder.admin_token, secret.encode() + b"\n")
         return secret
 
-    async def _listen(self, name: str, hosts: Iterable[str], port: int, start: Callable[[str, int], Awaitable[Address]]) -> None:
-        """Open one listener at each of these addresses and note where. A free port is the same at all of them where it is free.
-
-        Raises StartError naming the listener, the address and the key to change.
-        """
-        if port == OFF:
-            return
-        places = self.bound[name] = []
-        for host in hosts:
-            if port == 0 and places:
-                with contextlib.suppress(OSError):
-                    places.append(await start(host, places[0][1]))
-                    continue
-            places.append(await self._open(name, host, port, start))
-
-    async def _open(self, name: str, host: str, port: int, start: Callable[[str, int], Awaitable[Address]]) -> Address:
-        try:
-            return await start(host, port)
-        except OSError as error:
-            raise StartError(
-                f"listen.{name}: {address((host, port))}: {error.strerror or error}. "
-                f"Stop what uses it, or set another listen.{name} in portico.toml (0 picks a free port, -1 turns it off)."
-            ) from None
-
-    async def _accept(
-        self,
-        name: str,
-        connect: Callable[[Seat], asyncio.Protocol],
-        tls: ssl.SSLContext | None,
-        *,
-        limits: AcceptLimits | None = None,
-        told: Callable[[Address], None] = lambda bound: None,
-    ) -> None:
-        """Open one TCP listener of devices or visitors; `told` hears where, before the first connection. It stops before what
-        was put on the stack earlier."""
-        acceptor = Acceptor(
-            connect=connect,
-            tls=tls,
-            handshakes=self._handshakes,
-            refused=lambda reason: self.metrics.connections_refused.labels(name, reason).inc(),
-            limits=within_descriptors(limits or AcceptLimits(), ACCEPTORS),
-        )
-
-        async def start(host: str, port: int) -> Address:
-            bound = await acceptor.start(host, port)
-            told(bound)
-            return bound
-
-        self._stack.push_async_callback(acceptor.stop)
-        await self._listen(name, self._config.listen.address, getattr(self._config.listen, name), start)
-
     def _sip_streams_at(self, sip: SipService, transport: str, bound: Address) -> None:
         sip.listening(transport, bound, self._config.public_host)
 
@@ -361,24 +304,19 @@ class Node:
 
     def _autop_settings(self) -> AutopSettings:
         host = self._config.public_host
-        kind = "autop_https" if "autop_https" in self.bound else "autop_http"
+        kind = "autop_https" if "autop_https" in self._listeners.bound else "autop_http"
         scheme = "https" if kind == "autop_https" else "http"
         return AutopSettings(
             sip_host=host,
-            autop_url=f"{scheme}://{address((host, self._port(kind)))}/autop",
+            autop_url=f"{scheme}://{address((host, self._listeners.port(kind)))}/autop",
             registration_seconds=self._config.sip.registration_seconds,
-            sip_udp_port=self._port("sip_udp"),
-            sip_tcp_port=self._port("sip_tcp"),
-            sip_tls_port=self._port("sip_tls"),
-            channel_host=host if "channel" in self.bound else "",
-            channel_port=self._port("channel"),
+            sip_udp_port=self._listeners.port("sip_udp"),
+            sip_tcp_port=self._listeners.port("sip_tcp"),
+            sip_tls_port=self._listeners.port("sip_tls"),
+            channel_host=host if "channel" in self._listeners.bound else "",
+            channel_port=self._listeners.port("channel"),
             channel_ca_sha256=self._tls.ca_sha256,
         )
-
-    def _port(self, listener: str) -> int:
-        """Where this listener is; 0: it is off."""
-        places = self.bound.get(listener)
-        return places[0][1] if places else 0
 
     def _add_gauges(
         self, core: SipCore, sip: SipService, channel: ChannelListener, visitors: VisitorListener, bindings: BindingsWriter
