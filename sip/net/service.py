@@ -69,6 +69,7 @@ class SipService:
         self._udp: dict[tuple[str, str], UdpSocket] = {}
         """By address family and `Flow.local`; "" is for flows from before a restart on another port: any socket of their
         family reaches them."""
+        self._behind = 0
         self._stream_limits = stream_limits or StreamLimits()
         self._origins = OriginRule(websocket_origins)
         self._streams = Streams(self, clock=clock, entropy=entropy, limits=self._stream_limits)
@@ -83,7 +84,7 @@ class SipService:
         `advertise` is the host that devices reach it at, where that is not `host` itself (a wildcard, a NAT); an address of the
         other family says nothing. Raises OSError.
         """
-        opened = UdpSocket(self.received, self.drained, self._core.backlog)
+        opened = UdpSocket(self.received, self.drained, self._backlog)
         bound = opened.open(asyncio.get_running_loop(), host, port)
         self._sockets.append(opened)
         family = "udp6" if opened.ipv6 else "udp"
@@ -175,6 +176,11 @@ class SipService:
     def noted(self, refused: Refused) -> None:
         """A stream was ended for a reason of ours."""
         self._observe(refused)
+
+    def _backlog(self, waits: bool) -> None:
+        """A socket is behind, or not any more: the node is while one of them is."""
+        self._behind += 1 if waits else -1
+        self._core.backlog(self._behind > 0)
 
     # Carrying out
 

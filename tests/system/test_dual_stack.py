@@ -147,6 +147,17 @@ async def test_a_public_address_is_for_its_family_and_a_public_name_for_both(adv
             assert via == b"SIP/2.0/UDP %b:%d;branch=b" % (expected, port)
 
 
+async def test_the_node_is_behind_while_one_of_its_sockets_is() -> None:
+    async with gateway() as (running, _):
+        await running.service.start("::1", 0)
+        one, other = running.service._sockets
+        said = []
+        for opened, waits in ((one, True), (other, True), (one, False), (other, False)):
+            opened._backlog(waits)
+            said.append(running.core._overload.backlogged)
+        assert said == [True, True, True, False]
+
+
 def _own(house: House, host: str) -> bytes:
     """The gateway's host and port as a URI has them."""
     shown, port = place(house, "sip_udp", host)
