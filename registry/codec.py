@@ -37,6 +37,7 @@ from registry.records import (
 )
 from registry.ring_plan import RingPlan
 from registry.store import Record
+from registry.trunk import SiteLandlines, Trunk
 
 SCHEMA = 1
 """The first byte of every stored record: a msgpack map by field name follows."""
@@ -57,7 +58,9 @@ KINDS: dict[str, type[Any]] = {
     "RemoteSession": RemoteSession,
     "RingPlan": RingPlan,
     "Site": Site,
+    "SiteLandlines": SiteLandlines,
     "SiteRoster": SiteRoster,
+    "Trunk": Trunk,
     "User": User,
 }
 """Every record class a store holds, under its stored name. A class that is not here cannot be written."""

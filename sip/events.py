@@ -87,4 +87,60 @@ class Malformed(NamedTuple):
     flow: Flow
 
 
-Output = Send | Fetch | BindingsChanged | CallStarted | CallEnded | Refused | Authenticated | Malformed
+class Resolve(NamedTuple):
+    """The addresses of a trunk's gateway are wanted: `TrunkCore.resolved(gateway, ...)` must come, empty where there are none.
+
+    `port` 0: by SRV, else the transport's own (RFC 3263 4.2).
+    """
+
+    gateway: str
+    host: str
+    port: int
+    transport: str
+
+
+class Dial(NamedTuple):
+    """A connection to a trunk's gateway is wanted: `TrunkCore.connected` or `TrunkCore.dial_failed` must come.
+
+    `host` is an IP literal, `name` what TLS must find in the certificate.
+    """
+
+    gateway: str
+    transport: str
+    host: str
+    port: int
+    name: str
+
+
+class HangUp(NamedTuple):
+    """A connection to a trunk's gateway is wanted no more."""
+
+    flow: Flow
+
+
+class TrunkChanged(NamedTuple):
+    """A trunk was registered, lost its registration, or one of its gateways (`gateway` is its host and port) went up or down.
+
+    `what` is one of "registered", "not registered", "up", "down"; `why` is of a fixed set, or a status code.
+    """
+
+    trunk: str
+    gateway: str
+    what: str
+    why: str
+
+
+Output = (
+    Send
+    | Fetch
+    | BindingsChanged
+    | CallStarted
+    | CallEnded
+    | Refused
+    | Authenticated
+    | Malformed
+    | Resolve
+    | Dial
+    | HangUp
+    | TrunkChanged
+)

@@ -25,13 +25,18 @@ _PADDING = (b"", b"===", b"==", b"=")
 
 
 class Hop(NamedTuple):
-    """Where a request inside a dialog goes: to the user's flow. `sender` is the user at the other end, last on `sender_flow`."""
+    """Where a request inside a dialog goes: to the user's flow. `sender` is the user at the other end, last on `sender_flow`.
+
+    `trunk` is the id of the trunk that the callee was reached over, "" for an account; `cseq_offset` see `cseq_offset.py`.
+    """
 
     sender: str
     user: str
     flow: str
     to_callee: bool
     sender_flow: str
+    trunk: str = ""
+    cseq_offset: int = 0
 
 
 class DialogTokens:
@@ -42,9 +47,25 @@ class DialogTokens:
     def __init__(self, secret: bytes) -> None:
         self._key = blake2b(b"portico dialog token", key=secret[:64], digest_size=32).digest()
 
-    def mint(self, call_id: bytes, caller_tag: bytes, caller: str, callee: str, caller_flow: str, callee_flow: str) -> bytes:
-        """The token for a dialog from `caller` to `callee` over these flows (`Flow.name`). Fit for the user part of a URI."""
-        facts = "\0".join((caller, callee, caller_flow, callee_flow)).encode("utf-8", "surrogateescape")
+    def mint(
+        self,
+        call_id: bytes,
+        caller_tag: bytes,
+        caller: str,
+        callee: str,
+        caller_flow: str,
+        callee_flow: str,
+        trunk: str = "",
+        cseq_offset: int = 0,
+    ) -> bytes:
+        """The token for a dialog from `caller` to `callee` over these flows (`Flow.name`). Fit for the user part of a URI.
+
+        A dialog over a trunk names it, and the offset of the leg to it.
+        """
+        parts = [caller, callee, caller_flow, callee_flow]
+        if trunk:
+            parts += [trunk, str(cseq_offset)]
+        facts = "\0".join(parts).encode("utf-8", "surrogateescape")
         return b"%b.%b" % (_text(facts), _text(self._sign(facts, call_id, caller_tag)))
 
     def read(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Hop | None:
@@ -62,10 +83,12 @@ class DialogTokens:
             to_callee = False
         else:
             return None
-        caller, callee, caller_flow, callee_flow = facts.decode("utf-8", "surrogateescape").split("\0")
+        parts = facts.decode("utf-8", "surrogateescape").split("\0")
+        caller, callee, caller_flow, callee_flow = parts[:4]
+        trunk, offset = (parts[4], int(parts[5])) if len(parts) > 4 else ("", 0)
         if to_callee:
-            return Hop(caller, callee, callee_flow, True, caller_flow)
-        return Hop(callee, caller, caller_flow, False, callee_flow)
+            return Hop(caller, callee, callee_flow, True, caller_flow, trunk, offset)
+        return Hop(callee, caller, caller_flow, False, callee_flow, trunk, offset)
 
     def _sign(self, facts: bytes, call_id: bytes, caller_tag: bytes) -> bytes:
         # Each part is preceded by its length, so that no two different triples sign alike.

@@ -35,6 +35,7 @@ from registry.records import (
     User,
 )
 from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
+from registry.trunk import SiteLandlines, Trunk, TrunkGateway, TrunkTransport
 
 FOLDER = Path(__file__).parents[1] / "golden" / "records"
 MAC = MacAddress("0C1105AABBCC")
@@ -131,7 +132,30 @@ SAMPLES: tuple[Any, ...] = (
         OnReject.END,
     ),
     Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0),
+    SiteLandlines("site-1", ("+49", "!+49900"), 3),
     SiteRoster("site-1", 12, 34, 5, True),
+    Trunk(
+        id="trunk-1",
+        name="Fernamt Süd",
+        gateways=(TrunkGateway("sip.carrier.example", 5061, TrunkTransport.TLS), TrunkGateway("192.0.2.20")),
+        sites=("site-1", "site-2"),
+        priority=5,
+        enabled=False,
+        domain="carrier.example",
+        registrar="reg.carrier.example",
+        username="4930123",
+        sealed_password=b"\x01sealed",
+        realm="carrier",
+        expires=300,
+        probe=False,
+        caller_id="+4930123456",
+        country_code="49",
+        international_prefix="00",
+        national_prefix="0",
+        allowed_prefixes=("+49", "!+49900"),
+        max_calls=4,
+        created=1_700_000_000.0,
+    ),
     User(
         id="user-1",
         site="site-1",

@@ -1,0 +1,583 @@
+"""All trunks of a node as one core: keeps registrations, probes gateways, and knows which gateways a landline may be called over.
+
+It is a transaction user of its own, beside the proxy: REGISTER and OPTIONS go out through a transaction layer that only these
+use, so retransmissions and timeouts are those of every other request. Responses are known by a mark in the branch, and count
+only when they come from an address of a configured gateway.
+
+One gateway's round, at intervals:
+
+    IDLE --due--> RESOLVING --addresses--> DIALLING --connected--> PROBING --any answer, silence--> IDLE
+                      | none: dead    (UDP: no dialling)  | failed: dead
+
+`Resolve` and `Dial` are always answered by the shell, within its own deadlines.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from registry.trunk import SiteLandlines, Trunk, TrunkGateway
+from sip.client_transaction import ClientTransaction
+from sip.deadlines import DeadlineHeap, Timed
+from sip.e164 import allows, written
+from sip.errors import MalformedMessage
+from sip.events import Dial, HangUp, Output, Resolve, TrunkChanged
+from sip.flow import Flow
+from sip.message import Request, Response
+from sip.own_address import DEFAULT_PORTS, OwnAddress
+from sip.parser import parse
+from sip.server_transaction import ServerTransaction
+from sip.timers import NEVER, Timers
+from sip.transaction_layer import TransactionLayer
+from sip.trunk_credentials import TrunkCredentials
+from sip.trunk_gateways import DOWN, PROBE_SECONDS, UNKNOWN, UP, Health, proves_life
+from sip.trunk_leg import LegNames, leg_names
+from sip.trunk_limits import LandlineCalls, LandlineRefusal, site_allows
+from sip.trunk_registration import GONE, TrunkRegistration
+
+MAX_TRUNKS: Final = 100
+"""Trunks of a node; more are left out, the last ones first."""
+BRANCH_MARK: Final = b"z9hG4bKtrunk"
+"""How every branch of ours begins."""
+
+RECONNECT: Final = 1.0
+"""Seconds until a connection that was closed is dialled again, so that a gateway that closes at once is not hammered."""
+
+IDLE: Final = "idle"
+RESOLVING: Final = "resolving"
+DIALLING: Final = "dialling"
+PROBING: Final = "probing"
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkFacts:
+    """A trunk with its password opened."""
+
+    trunk: Trunk
+    password: bytes = field(default=b"", repr=False)
+
+
+class GatewayState(NamedTuple):
+    """`state` is "unknown", "up" or "down"; `since` in the core's seconds."""
+
+    address: str
+    state: str
+    since: float
+
+
+class TrunkState(NamedTuple):
+    """What is known of a trunk now. `registered` is None where it does not register; `failure` is why it is not registered."""
+
+    registered: bool | None
+    since: float
+    failure: str
+    calls: int
+    gateways: tuple[GatewayState, ...]
+
+
+class TrunkLeg(NamedTuple):
+    """One way to call a number: over this flow, with these names. `gateway` names it in `call_answered` and `call_failed`."""
+
+    trunk: Trunk
+    gateway: str
+    flow: Flow
+    names: LegNames
+
+
+class _Gateway(Timed):
+    """One gateway's round and its health. `serial` makes its name good for this configuration only."""
+
+    __slots__ = ("_core", "address", "config", "flow", "health", "name", "port", "probe", "stage", "trunk")
+
+    def __init__(self, core: "TrunkCore", trunk: str, config: TrunkGateway, name: str, now: float) -> None:
+        super().__init__()
+        self._core = core
+        self.trunk = trunk
+        self.config = config
+        self.name = name
+        self.health = Health(now)
+        self.stage: str = IDLE
+        self.address = ""
+        self.port = 0
+        self.flow: Flow | None = None
+        self.probe: ClientTransaction | None = None
+
+    def fire(self, now: float) -> None:
+        self._core.gateway_due(self, now)
+
+    @property
+    def shown(self) -> str:
+        """Host and port as the configuration has them."""
+        return f"{self.config.host}:{self.config.port}" if self.config.port else self.config.host
+
+
+class _Trunk:
+    """One configured trunk with its gateways and, if it registers, its registration."""
+
+    __slots__ = ("credentials", "facts", "failure", "gateways", "over", "registration", "since")
+
+    def __init__(self, facts: TrunkFacts, credentials: TrunkCredentials, now: float) -> None:
+        self.facts = facts
+        self.credentials = credentials
+        self.gateways: list[_Gateway] = []
+        self.registration: TrunkRegistration | None = None
+        self.over = ""
+        """The flow that the last REGISTER was sent over."""
+        self.since = now
+        self.failure = ""
+
+
+class TrunkCore:
+    """`own` is told of every listener, as the SIP core's. `entropy(n)` gives n unpredictable bytes."""
+
+    def __init__(
+        self,
+        *,
+        own: OwnAddress,
+        entropy: Callable[[int], bytes],
+        timers: Timers | None = None,
+    ) -> None:
+        self.calls = LandlineCalls()
+        """Legs that ring or talk; the proxy counts them."""
+        self._own = own
+        self._entropy = entropy
+        self._outputs: list[Output] = []
+        self._deadlines = DeadlineHeap()
+        self._layer = TransactionLayer(
+            self, outputs=self._outputs, deadlines=self._deadlines, entropy=entropy, timers=timers or Timers(), limit=10_000
+        )
+        self._trunks: dict[str, _Trunk] = {}
+        self._gateways: dict[str, _Gateway] = {}
+        self._leaving: dict[TrunkRegistration, Flow] = {}
+        """Registrations of trunks that are gone, taking their binding back over this flow."""
+        self._hosts: frozenset[str] = frozenset()
+        self._udp: dict[bool, str] = {}
+        self._serial = 0
+
+    # What the composition root and the shell tell
+
+    def advertise(self, transport: str, host: str, port: int) -> None:
+        """A listener of ours is up: peers reach the transport at this address. Its UDP socket is the one requests leave from."""
+        self._own.advertise(transport, host, port)
+        if transport == "udp":
+            self._udp[":" in host] = str(port)
+
+    def configure(self, facts: Sequence[TrunkFacts], now: float) -> None:
+        """The trunks that there are from now on. Those that have not changed go on undisturbed."""
+        wanted = {one.trunk.id: one for one in facts if one.trunk.enabled}
+        wanted = dict(sorted(wanted.items(), key=lambda item: (item[1].trunk.priority, item[0]))[:MAX_TRUNKS])
+        for name in list(self._trunks):
+            if self._trunks[name].facts != wanted.get(name):
+                self._remove(self._trunks.pop(name), wanted.get(name), now)
+        for name, one in wanted.items():
+            if name not in self._trunks:
+                self._add(one, now)
+        self._trunks = {name: self._trunks[name] for name in wanted}
+        self._note_hosts()
+
+    def resolved(self, gateway: str, addresses: Sequence[tuple[str, int]], now: float) -> None:
+        """The answer to `Resolve`: IP literals and ports, best first; none if there are none."""
+        one = self._gateways.get(gateway)
+        if one is None or one.stage != RESOLVING:
+            return
+        if not addresses:
+            self._heard(one, False, "no address", now)
+            return
+        if (one.address, one.port) not in addresses:
+            one.address, one.port = addresses[0]
+            self._note_hosts()
+            self._let_go(one)
+        elif one.health.state == DOWN and len(addresses) > 1:
+            # The address that does not answer may be one of several behind the name: next time, the one after it.
+            at = list(addresses).index((one.address, one.port))
+            one.address, one.port = addresses[(at + 1) % len(addresses)]
+            self._note_hosts()
+            self._let_go(one)
+        transport = one.config.transport.value
+        if transport == "udp":
+            local = self._udp.get(":" in one.address)
+            if local is None:
+                self._heard(one, False, "no socket", now)
+                return
+            one.flow = Flow("udp", local, one.address, one.port)
+        if one.flow is None:
+            one.stage = DIALLING
+            self._outputs.append(Dial(one.name, transport, one.address, one.port, one.config.host))
+            return
+        self._probe(one, now)
+
+    def connected(self, gateway: str, flow: Flow, now: float) -> None:
+        """The answer to `Dial`: the connection is up."""
+        one = self._gateways.get(gateway)
+        if one is None or one.stage != DIALLING:
+            self._outputs.append(HangUp(flow))
+            return
+        one.flow = flow
+        self._probe(one, now)
+
+    def dial_failed(self, gateway: str, now: float) -> None:
+        """The answer to `Dial`: no connection."""
+        one = self._gateways.get(gateway)
+        if one is not None and one.stage == DIALLING:
+            self._heard(one, False, "no connection", now)
+
+    def flow_closed(self, flow: Flow, now: float) -> None:
+        """A connection is gone. Where it was to a gateway, a new one is tried soon."""
+        for one in self._gateways.values():
+            if one.flow == flow and flow.reliable:
+                one.flow = None
+                if one.stage == IDLE:
+                    self._deadlines.arm(one, now + RECONNECT)
+        self._layer.flow_failed(flow, now)
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> bool:
+        """Take a message if it is a response to a request of ours; False: it is the SIP core's."""
+        if flow.host not in self._hosts or data[:4] != b"SIP/" or BRANCH_MARK not in data:
+            return False
+        try:
+            message = parse(data)
+            return isinstance(message, Response) and message.branch.startswith(BRANCH_MARK) and self._layer.received(message, now)
+        except MalformedMessage:
+            return False
+
+    def next_deadline(self) -> float | None:
+        """When to call `on_deadline`, if ever."""
+        return self._deadlines.next()
+
+    def on_deadline(self, now: float) -> None:
+        """Do what is due."""
+        self._deadlines.fire(now)
+
+    def take(self) -> list[Output]:
+        """The outputs since the last take, in order."""
+        outputs = self._outputs.copy()
+        self._outputs.clear()
+        return outputs
+
+    # What the proxy and the admin API ask
+
+    def legs(self, site: str, number: str, landlines: SiteLandlines) -> tuple[TrunkLeg, ...] | LandlineRefusal:
+        """The ways to call an E.164 number from a site, in the order to be tried: trunks by priority, of each the gateways that
+        are not down. Counting them (`calls.take`) is the caller's."""
+        if not site_allows(landlines.allowed_prefixes, number):
+            return LandlineRefusal.SITE_PREFIX
+        if landlines.max_calls <= self.calls.of_site(site):
+            return LandlineRefusal.SITE_FULL
+        refusal = LandlineRefusal.NO_TRUNK
+        found: list[TrunkLeg] = []
+        for one in self._trunks.values():
+            trunk = one.facts.trunk
+            if not trunk.serves(site):
+                continue
+            if not allows(trunk.allowed_prefixes, number):
+                refusal = _worse(refusal, LandlineRefusal.TRUNK_PREFIX)
+            elif self.calls.of_trunk(trunk.id) >= trunk.max_calls:
+                refusal = _worse(refusal, LandlineRefusal.TRUNK_FULL)
+            elif legs := [_leg(trunk, gateway, number) for gateway in one.gateways if _is_usable(gateway)]:
+                found += [leg for leg in legs if leg is not None]
+            else:
+                refusal = _worse(refusal, LandlineRefusal.NO_GATEWAY)
+        return tuple(found) or refusal
+
+    def credentials(self, trunk: str, flow: Flow) -> TrunkCredentials | None:
+        """What answers a challenge that came over this flow, which must be one to a gateway of the trunk."""
+        one = self._trunks.get(trunk)
+        if one is None or all(gateway.flow != flow for gateway in one.gateways):
+            return None
+        return one.credentials
+
+    def call_heard(self, gateway: str, alive: bool, now: float) -> None:
+        """A call over this gateway was answered, or went unanswered: it tells as much of its health as a probe."""
+        one = self._gateways.get(gateway)
+        if one is not None:
+            self._weigh(one, alive, "call failed", now)
+
+    def state(self, trunk: str, now: float) -> TrunkState | None:
+        """What is known of a trunk; None for one that is not configured or disabled."""
+        one = self._trunks.get(trunk)
+        if one is None:
+            return None
+        registered = one.registration.is_registered(now) if one.registration is not None else None
+        gateways = tuple(GatewayState(gate.shown, gate.health.state, gate.health.since) for gate in one.gateways)
+        return TrunkState(registered, one.since, "" if registered else one.failure, self.calls.of_trunk(trunk), gateways)
+
+    def states(self, now: float) -> Mapping[str, TrunkState]:
+        """`state` of every trunk."""
+        return {name: state for name in self._trunks if (state := self.state(name, now)) is not None}
+
+    # Gateways
+
+    def gateway_due(self, one: _Gateway, now: float) -> None:
+        """Begin a round, or end a probe that was not answered."""
+        if one.stage == PROBING:
+            if one.probe is not None:
+                one.probe.abandon()
+            self._heard(one, False, "no answer", now)
+        elif one.stage == IDLE and self._gateways.get(one.name) is one:
+            one.stage = RESOLVING
+            literal = _literal(one.config.host)
+            if literal:
+                port = one.config.port or DEFAULT_PORTS[one.config.transport.value]
+                self.resolved(one.name, ((literal, port),), now)
+            else:
+                self._outputs.append(Resolve(one.name, one.config.host, one.config.port, one.config.transport.value))
+
+    def _probe(self, one: _Gateway, now: float) -> None:
+        flow = one.flow
+        trunk = self._trunks.get(one.trunk)
+        if flow is None or trunk is None:
+            return
+        if not trunk.facts.trunk.probe:
+            self._heard(one, True, "connected", now)
+            return
+        one.stage = PROBING
+        branch = self._new_branch()
+        fields = [
+            (b"via", b"Via: " + self._own.via(flow, branch)),
+            (b"max-forwards", b"Max-Forwards: 70"),
+            (b"from", b"From: " + self._named(flow, b"portico") + b";tag=" + self._layer.token(8)),
+            (b"to", b"To: <" + _gateway_uri(one.config) + b">"),
+            (b"call-id", b"Call-ID: " + self._layer.token(16)),
+            (b"cseq", b"CSeq: 1 OPTIONS"),
+            (b"contact", b"Contact: " + self._named(flow, b"portico")),
+            (b"accept", b"Accept: application/sdp"),
+        ]
+        request = Request(b"OPTIONS", _gateway_uri(one.config), [name for name, _ in fields], [line for _, line in fields])
+        self._deadlines.arm(one, now + PROBE_SECONDS)
+        one.probe = self._layer.send(request, flow, one, now, branch)
+
+    def _heard(self, one: _Gateway, alive: bool, why: str, now: float) -> None:
+        """A round is over."""
+        one.stage = IDLE
+        one.probe = None
+        self._weigh(one, alive, why, now)
+        # Spread, so that many gateways are not probed in one breath for ever.
+        self._deadlines.arm(one, now + one.health.interval * (0.9 + 0.2 * self._fraction()))
+
+    def _weigh(self, one: _Gateway, alive: bool, why: str, now: float) -> None:
+        if one.health.heard(alive, now):
+            self._outputs.append(TrunkChanged(one.trunk, one.shown, "up" if alive else "down", why))
+        trunk = self._trunks.get(one.trunk)
+        if trunk is not None and trunk.registration is not None:
+            self._follow(trunk, trunk.registration, now)
+
+    def _let_go(self, one: _Gateway) -> None:
+        """The gateway is another address now."""
+        if one.flow is not None and one.flow.reliable:
+            self._outputs.append(HangUp(one.flow))
+        one.flow = None
+
+    # Registrations (RegistrationSink)
+
+    def register(self, registration: TrunkRegistration, now: float) -> None:
+        """Send a REGISTER to the best gateway."""
+        flow = self._leaving.get(registration)
+        if flow is not None:
+            self._send_register(registration, flow, now)
+            return
+        trunk = self._trunks.get(registration.trunk)
+        best = _best(trunk) if trunk is not None else None
+        if trunk is None or best is None or best.flow is None:
+            registration.failed("no gateway", 0, now)
+            return
+        trunk.over = best.flow.name
+        self._send_register(registration, best.flow, now)
+
+    def registration_armed(self, registration: TrunkRegistration, at: float) -> None:
+        """Its deadline changed."""
+        self._deadlines.arm(registration, at)
+
+    def registration_changed(self, registration: TrunkRegistration, why: str, now: float) -> None:
+        """Say so."""
+        trunk = self._trunks.get(registration.trunk)
+        registered = registration.is_registered(now)
+        if trunk is not None and trunk.registration is registration:
+            trunk.failure = "" if registered else why
+            trunk.since = now
+        self._outputs.append(TrunkChanged(registration.trunk, "", "registered" if registered else "not registered", why))
+
+    def _follow(self, trunk: _Trunk, registration: TrunkRegistration, now: float) -> None:
+        """Register as soon as a gateway is up, and again when the best one or the connection to it is another."""
+        best = _best(trunk)
+        if best is None or best.flow is None or best.health.state != UP or best.flow.name == trunk.over:
+            return
+        first = not trunk.over
+        trunk.over = best.flow.name
+        if first:
+            registration.start(now)
+        else:
+            registration.moved(now)
+
+    def _send_register(self, registration: TrunkRegistration, flow: Flow, now: float) -> None:
+        branch = self._new_branch()
+        request = registration.request(self._own.via(flow, branch), self._named(flow, registration.username))
+        self._layer.send(request, flow, registration, now, branch)
+
+    # What the transaction layer tells (TransactionUser)
+
+    def response_received(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        """An answer to an OPTIONS or a REGISTER."""
+        user = transaction.user
+        if response.status < 200:
+            return
+        if isinstance(user, _Gateway):
+            if user.probe is transaction:
+                self._heard(user, proves_life(response.status), str(response.status), now)
+        elif isinstance(user, TrunkRegistration):
+            user.answered(response, now)
+            self._say_farewell(user)
+
+    def request_failed(self, transaction: ClientTransaction, why: str, now: float) -> None:
+        """No answer, or the connection is gone."""
+        user = transaction.user
+        if isinstance(user, _Gateway):
+            if user.probe is transaction:
+                self._heard(user, False, "no connection" if why == "transport error" else "no answer", now)
+        elif isinstance(user, TrunkRegistration):
+            user.failed("no answer", transaction.request.cseq[0], now)
+            self._say_farewell(user)
+            for one in self._gateways.values():
+                if one.flow == transaction.flow and one.trunk == user.trunk:
+                    self._weigh(one, False, "no answer", now)
+
+    def response_failed(self, transaction: ServerTransaction, why: str, now: float) -> None:
+        """Never: requests are the SIP core's."""
+
+    # Configuration
+
+    def _add(self, facts: TrunkFacts, now: float) -> None:
+        trunk = facts.trunk
+        username = trunk.username.encode("utf-8", "surrogateescape")
+        credentials = TrunkCredentials(username, facts.password, trunk.realm.encode("utf-8", "surrogateescape"), self._entropy)
+        made = self._trunks[trunk.id] = _Trunk(facts, credentials, now)
+        if trunk.registrar:
+            made.registration = TrunkRegistration(
+                trunk.id,
+                trunk.registrar.encode("ascii", "replace"),
+                trunk.username.encode("ascii", "replace"),
+                trunk.expires,
+                credentials,
+                self,
+                call_id=self._layer.token(16),
+                tag=self._layer.token(8),
+                fraction=self._fraction,
+            )
+        for config in trunk.gateways:
+            self._serial += 1
+            one = _Gateway(self, trunk.id, config, f"{trunk.id}/{self._serial}", now)
+            made.gateways.append(one)
+            self._gateways[one.name] = one
+            self._deadlines.arm(one, now)
+
+    def _remove(self, trunk: _Trunk, successor: TrunkFacts | None, now: float) -> None:
+        registration = trunk.registration
+        flow = next((one.flow for one in trunk.gateways if one.flow is not None and one.flow.name == trunk.over), None)
+        for one in trunk.gateways:
+            del self._gateways[one.name]
+            self._deadlines.arm(one, NEVER)
+            if one.probe is not None:
+                one.probe.abandon()
+            if one.flow is not flow:
+                self._let_go(one)
+        if registration is None:
+            if flow is not None and flow.reliable:
+                self._outputs.append(HangUp(flow))
+            return
+        self._deadlines.arm(registration, NEVER)
+        if flow is not None and registration.is_registered(now) and not _same_binding(trunk.facts.trunk, successor):
+            self._leaving[registration] = flow
+            registration.stop(now)
+        elif flow is not None and flow.reliable:
+            self._outputs.append(HangUp(flow))
+
+    def _say_farewell(self, registration: TrunkRegistration) -> None:
+        """A removed trunk's registration may be over now: then its connection is too."""
+        if registration.state == GONE and (flow := self._leaving.pop(registration, None)) is not None:
+            if flow.reliable:
+                self._outputs.append(HangUp(flow))
+            self._note_hosts()
+
+    def _note_hosts(self) -> None:
+        hosts = {one.address for one in self._gateways.values() if one.address}
+        self._hosts = frozenset(hosts | {flow.host for flow in self._leaving.values()})
+
+    # Small things
+
+    def _fraction(self) -> float:
+        return int.from_bytes(self._entropy(2), "big") / 65536
+
+    def _new_branch(self) -> bytes:
+        return BRANCH_MARK + self._layer.token(12)
+
+    def _named(self, flow: Flow, user: bytes) -> bytes:
+        """`<sip:user@us>` as the peer at the other end of the flow reaches us."""
+        return self._own.record_route(flow, user).removesuffix(b";lr>") + b">"
+
+
+def _same_binding(trunk: Trunk, successor: TrunkFacts | None) -> bool:
+    """Whether the trunk that takes this one's place holds the same binding: then it must not be taken back."""
+    if successor is None:
+        return False
+    other = successor.trunk
+    return (trunk.registrar, trunk.username) == (other.registrar, other.username)
+
+
+def _best(trunk: _Trunk) -> _Gateway | None:
+    """The first gateway that is up, else the first that may be; of those that have a flow."""
+    for state in (UP, UNKNOWN):
+        for one in trunk.gateways:
+            if one.flow is not None and one.health.state == state:
+                return one
+    return None
+
+
+def _is_usable(gateway: _Gateway) -> bool:
+    return gateway.flow is not None and gateway.health.state != DOWN
+
+
+def _leg(trunk: Trunk, gateway: _Gateway, number: str) -> TrunkLeg | None:
+    if gateway.flow is None:
+        return None
+    domain = trunk.domain or gateway.config.host
+    presented = _written(trunk, trunk.caller_id) if trunk.caller_id else ""
+    return TrunkLeg(trunk, gateway.name, gateway.flow, leg_names(_written(trunk, number), presented, _bracketed(domain)))
+
+
+def _written(trunk: Trunk, number: str) -> str:
+    return written(number, trunk.country_code, trunk.international_prefix, trunk.national_prefix)
+
+
+def _gateway_uri(config: TrunkGateway) -> bytes:
+    """The Request-URI of a probe: the gateway itself."""
+    text = "sip:" + _bracketed(config.host)
+    if config.port:
+        text += f":{config.port}"
+    if config.transport.value != "udp":
+        text += f";transport={config.transport.value}"
+    return text.encode("ascii", "replace")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and host[0] != "[" else host
+
+
+def _literal(host: str) -> str:
+    """The host if it is an IP literal, in its one spelling; else ""."""
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        return ""
+
+
+_SEVERITY: Final = {
+    LandlineRefusal.NO_TRUNK: 0,
+    LandlineRefusal.TRUNK_PREFIX: 1,
+    LandlineRefusal.NO_GATEWAY: 2,
+    LandlineRefusal.TRUNK_FULL: 3,
+}
+
+
+def _worse(one: LandlineRefusal, other: LandlineRefusal) -> LandlineRefusal:
+    """The refusal that says more about what to do."""
+    return max(one, other, key=lambda refusal: _SEVERITY[refusal])
