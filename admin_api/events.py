@@ -22,6 +22,7 @@ from admin_api.calls import Call, CallOf
 from admin_api.permissions import Permission, may
 from admin_api.problems import Problem, documented
 from admin_api.routing import needs, router
+from admin_api.trunk_models import trunk_site
 from registry.errors import ChangesLost, StoreUnavailable
 from registry.records import (
     ApiToken,
@@ -36,6 +37,7 @@ from registry.records import (
     User,
 )
 from registry.store import Change, Store
+from registry.trunk import Trunk
 
 routes = router()
 _SEQUENCE = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -59,6 +61,7 @@ _TOLD: Mapping[str, _Told] = {
         _Told("department", Department, lambda record: record.site, Permission.DEPARTMENTS_READ),
         _Told("device", Device, lambda record: record.site, Permission.DEVICES_READ),
         _Told("user", User, lambda record: record.site, Permission.USERS_READ),
+        _Told("trunk", Trunk, trunk_site, Permission.TRUNKS_READ),
         _Told("mac-library", LibraryMac, lambda record: record.site, Permission.MAC_LIBRARY_READ),
         _Told("remote-session", RemoteSession, lambda record: record.site, Permission.REMOTE_SESSIONS_READ),
         _Told("call", CallRecord, lambda record: record.site, Permission.LOGS_READ),
@@ -129,7 +132,7 @@ class EventStream(StreamingResponse):
 async def events(call: CallOf, last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None) -> EventStream:
     """What changes, as it changes, at the sites in the token's scope. A comment line comes every 15 s.
 
-    Event names: site, department, device, user, mac-library, remote-session, call, door; `reset` when events were lost.
+    Event names: site, department, device, user, trunk, mac-library, remote-session, call, door; `reset` when events were lost.
     """
     if last_event_id is not None and not _SEQUENCE.fullmatch(last_event_id):
         raise Problem("malformed-request", "Last-Event-ID is the id of an event of this stream.")

@@ -21,6 +21,8 @@ class Permission(StrEnum):
     DEVICES_WRITE = "devices.write"
     USERS_READ = "users.read"
     USERS_WRITE = "users.write"
+    TRUNKS_READ = "trunks.read"
+    TRUNKS_WRITE = "trunks.write"
     REMOTE_SESSIONS_READ = "remote-sessions.read"
     REMOTE_SESSIONS_WRITE = "remote-sessions.write"
     LOGS_READ = "logs.read"
@@ -44,6 +46,8 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.DEVICES_WRITE: frozenset({_D, _I, _S}),
     Permission.USERS_READ: _EVERYBODY,
     Permission.USERS_WRITE: frozenset({_D, _I, _S, _P}),
+    Permission.TRUNKS_READ: frozenset({_D, _I}),
+    Permission.TRUNKS_WRITE: frozenset({_D, _I}),
     Permission.REMOTE_SESSIONS_READ: frozenset({_D, _I, _S}),
     Permission.REMOTE_SESSIONS_WRITE: frozenset({_D, _I, _S}),
     Permission.LOGS_READ: _EVERYBODY,

@@ -25,6 +25,26 @@ class Presence:
         return self.registered or self.channel
 
 
+@dataclass(frozen=True, slots=True)
+class TrunkGatewayPresence:
+    """One gateway of a trunk as this node sees it: "up", "down" or "unknown", since when (wall-clock seconds)."""
+
+    address: str
+    state: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkPresence:
+    """What this node knows about a trunk now. `registered` is None where it does not register or is disabled."""
+
+    registered: bool | None = None
+    since: float | None = None
+    failure: str = ""
+    calls: int = 0
+    gateways: tuple[TrunkGatewayPresence, ...] = ()
+
+
 class RequestObserver(Protocol):
     """Counts requests. Called once per request; must not raise."""
 
@@ -51,7 +71,7 @@ class AdminPorts:
     - `wall()`: wall-clock seconds; `monotonic()`: seconds for measuring; `entropy(n)`: n unpredictable bytes.
     - `autop_url(mac, token)`: the directory URL a device is given; at most 127 characters (its field holds no more).
     - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
-    - `presence(device)`: answered from memory. `known_models()`: model name -> its usual kind.
+    - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
     - `observer`: told of every request.
     """
 
@@ -63,6 +83,7 @@ class AdminPorts:
     autop_url: Callable[[MacAddress, str], str]
     remote_link: Callable[[str, str], str]
     presence: Callable[[Device], Presence]
+    trunk_presence: Callable[[str], TrunkPresence]
     known_models: Callable[[], Mapping[str, DeviceKind]]
     observer: RequestObserver
     limits: AdminLimits = AdminLimits()

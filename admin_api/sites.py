@@ -18,6 +18,7 @@ from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
 from registry.records import Site, SiteRoster
 from registry.store import Stored
+from registry.trunk import SiteLandlines
 
 routes = router()
 
@@ -130,6 +131,7 @@ async def delete_site(call: CallOf, site: str) -> Response:
             raise Problem("not-empty", f"The site still holds {counts}. Delete them first.")
         work.remove(found, action="site.deleted", object=f"site/{site}", site=site)
         work.delete(SiteRoster, site, expect=roster.version)
+        work.delete(SiteLandlines, site)
         return Answer(204)
 
     return await run(call, attempt, site=site)

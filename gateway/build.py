@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import logging
 import os
+import random
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -37,11 +38,13 @@ from gateway.logbook import Logbook
 from gateway.logs import CountErrors
 from gateway.loop import LagSampler
 from gateway.metrics import Metrics
-from gateway.observers import AutopNotes, ChannelNotes, SipObserver, VisitorNotes
+from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver, VisitorNotes
 from gateway.presence import PresenceBook
 from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.tls import CertificateFiles, ServerTls, local_certificates, utc
+from gateway.trunks import TrunkBook
+from gateway.trunks import presence as trunk_presence
 from gateway.version import VERSION
 from gateway.welcome import Welcome, address
 from gateway.write_behind import BindingsWriter, load_bindings
@@ -53,8 +56,12 @@ from registry.store import Store
 from registry.vault import Vault
 from sip.core import SipCore
 from sip.limits import SipLimits
+from sip.net.resolver import Resolver
 from sip.net.service import SipService
 from sip.net.stream import StreamLimits
+from sip.net.trunk_service import TrunkService
+from sip.own_address import OwnAddress
+from sip.trunk_core import TrunkCore
 from tunnel.errors import Code
 from tunnel.frames import ALPN
 from tunnel.net.channel_listener import ChannelListener
@@ -136,6 +143,15 @@ class Node:
             stream_limits=StreamLimits(idle_seconds=config.sip.stream_idle_seconds),
             websocket_origins=config.sip.websocket_origins,
         )
+        trunks = TrunkService(
+            TrunkCore(own=OwnAddress(self._domains(), {}), entropy=entropy),
+            sip,
+            Resolver(clock=monotonic, fraction=random.random),
+            observe=TrunkObserver(self.metrics),
+            clock=monotonic,
+            tls=self._trunk_tls(),
+        )
+        sip.serve_trunks(trunks)
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
         self._stack.push_async_callback(sip.stop)
         await self._listeners.open("sip_udp", config.listen.address, lambda host, port: sip.start(host, port, config.public_host))
@@ -148,6 +164,11 @@ class Node:
             await self._listeners.accept(
                 f"sip_{transport}", partial(sip.connect, transport), tls, told=partial(self._sip_streams_at, sip, transport)
             )
+
+        self._stack.callback(trunks.stop)
+        book = TrunkBook(store, read_model, vault, trunks.configure)
+        book.start()
+        self._stack.push_async_callback(book.stop)
 
         # The channel, and Remote Control through it.
         channel = ChannelListener(
@@ -205,6 +226,7 @@ class Node:
                 autop_url=lambda mac, token: self._autop_settings().directory(token),
                 remote_link=visitors.link_url,
                 presence=presence.of,
+                trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),
                 known_models=known_models,
                 observer=self.metrics.admin_request,
             )
@@ -215,6 +237,7 @@ class Node:
 
         # Operations.
         self._add_gauges(core, sip, channel, visitors, bindings)
+        self._add_trunk_gauges(trunks)
         lag = LagSampler(self.metrics.lag.observe)
         lag.start()
         self._stack.callback(lag.stop)
@@ -290,6 +313,16 @@ class Node:
         names.update(one for one in self._config.listen.address if one not in WILDCARDS)
         return [local_certificates(self._folder.certificates, names, utc(self._wall()))]
 
+    def _trunk_tls(self) -> ssl.SSLContext:
+        """How trunks' TLS gateways are verified. Raises StartError for a CA file that cannot be used."""
+        context = ssl.create_default_context()
+        if self._config.sip.trunk_ca is not None:
+            try:
+                context.load_verify_locations(self._config.sip.trunk_ca)
+            except OSError as error:
+                raise StartError(f"sip.trunk_ca: {self._config.sip.trunk_ca}: {error.strerror or error}.") from None
+        return context
+
     def _domains(self) -> frozenset[bytes]:
         """The names and addresses in a SIP URI that mean this gateway."""
         names = {
@@ -339,6 +372,31 @@ class Node:
             'When each certificate ends: "server" is the first of portico.toml (or the gateway\'s own), then "server-2" ...',
             ("cert",),
             lambda: [((f"server-{n}" if n > 1 else "server",), one.not_after) for n, one in enumerate(self._tls.certificates, 1)],
+        )
+
+    def _add_trunk_gauges(self, trunks: TrunkService) -> None:
+        gauge = self.metrics.gauge
+        gauge(
+            "portico_trunk_registered",
+            "Whether a trunk that registers is registered.",
+            ("trunk",),
+            lambda: [((name,), state.registered) for name, state in trunks.states().items() if state.registered is not None],
+        )
+        gauge(
+            "portico_trunk_gateways",
+            "Gateways of a trunk by state.",
+            ("trunk", "state"),
+            lambda: [
+                ((name, word), sum(one.state == word for one in state.gateways))
+                for name, state in trunks.states().items()
+                for word in ("up", "down", "unknown")
+            ],
+        )
+        gauge(
+            "portico_trunk_calls",
+            "Calls that ring or talk over a trunk.",
+            ("trunk",),
+            lambda: [((name,), state.calls) for name, state in trunks.states().items()],
         )
 
 

@@ -114,6 +114,11 @@ class Sip(_Section):
         description="Silence after which a SIP connection is closed, seconds; longer than two registrations, "
         "because not every device pings.",
     )
+    trunk_ca: Path | None = Field(
+        default=None,
+        description="PEM file: certificate authorities of trunks' TLS gateways, beside the system's.",
+        strict=False,
+    )
 
 
 class RemoteControl(_Section):

@@ -106,6 +106,9 @@ class Metrics:
         self.sip_parse_errors = self._counter(
             "portico_sip_parse_errors_total", "Bytes that were no SIP message.", ("reason", "transport")
         )
+        self.trunk_changes = self._counter(
+            "portico_trunk_changes_total", "Registrations won and lost, gateways gone up and down.", ("trunk", "what")
+        )
         self.calls = self._counter("portico_calls_total", "Calls that are over.", ("result",))
         self.call_setup = self._histogram("portico_call_setup_seconds", "From the INVITE to the answer.", RING_BUCKETS)
 

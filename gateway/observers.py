@@ -69,6 +69,17 @@ class SipObserver:
         return [((_CLASSES[what], over, "out"), count) for (over, what), count in self._sent.items() if what in _CLASSES]
 
 
+class TrunkObserver:
+    """Counts what becomes of trunks."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def __call__(self, output: events.Output) -> None:
+        if isinstance(output, events.TrunkChanged):
+            self._metrics.trunk_changes.labels(output.trunk, output.what).inc()
+
+
 class AutopNotes:
     """Counts autop's answers and notes who fetched."""
 

@@ -157,11 +157,11 @@ class TrunkCore:
 
     # What the composition root and the shell tell
 
-    def advertise(self, transport: str, host: str, port: int) -> None:
-        """A listener of ours is up: peers reach the transport at this address. Its UDP socket is the one requests leave from."""
-        self._own.advertise(transport, host, port)
+    def advertise(self, transport: str, host: str, bound: tuple[str, int]) -> None:
+        """A listener of ours is up at `bound`; peers reach it at `host` and that port. Requests leave from its UDP socket."""
+        self._own.advertise(transport, host, bound[1])
         if transport == "udp":
-            self._udp[":" in host] = str(port)
+            self._udp[":" in bound[0]] = str(bound[1])
 
     def configure(self, facts: Sequence[TrunkFacts], now: float) -> None:
         """The trunks that there are from now on. Those that have not changed go on undisturbed."""
@@ -231,9 +231,13 @@ class TrunkCore:
                     self._deadlines.arm(one, now + RECONNECT)
         self._layer.flow_failed(flow, now)
 
+    def may_be_ours(self, data: bytes, flow: Flow) -> bool:
+        """Whether a message is worth a `receive`: cheap, for every message that comes is asked about."""
+        return flow.host in self._hosts and data[:4] == b"SIP/" and BRANCH_MARK in data
+
     def receive(self, data: bytes, flow: Flow, now: float) -> bool:
         """Take a message if it is a response to a request of ours; False: it is the SIP core's."""
-        if flow.host not in self._hosts or data[:4] != b"SIP/" or BRANCH_MARK not in data:
+        if not self.may_be_ours(data, flow):
             return False
         try:
             message = parse(data)

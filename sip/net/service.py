@@ -21,6 +21,23 @@ from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
 from sip.net.udp import UdpSocket
 from sip.net.websocket import OriginRule, WebSocketFraming
 
+
+class TrunkPort(Protocol):
+    """The trunks, as far as this service knows them (`trunk_service.py`)."""
+
+    def advertise(self, transport: str, host: str, bound: tuple[str, int]) -> None:
+        """A listener is up at `bound`; peers reach it at `host` and that port."""
+        ...
+
+    def takes(self, data: bytes, flow: Flow) -> bool:
+        """Take a message that is a response to a request of the trunks'."""
+        ...
+
+    def closed(self, flow: Flow) -> None:
+        """A connection is gone."""
+        ...
+
+
 FETCH_DEADLINE = 4.0
 """Seconds a fact may take to come; the core gives up by itself a little later (`SipLimits.parked_seconds`)."""
 _WILDCARDS = ("0.0.0.0", "::")
@@ -74,6 +91,7 @@ class SipService:
         self._origins = OriginRule(websocket_origins)
         self._streams = Streams(self, clock=clock, entropy=entropy, limits=self._stream_limits)
         self._timer: DeadlineTimer | None = None
+        self._trunks: TrunkPort | None = None
         self._fetches: set[asyncio.Task[None]] = set()
         self.unhandled = 0
         """Inputs that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
@@ -98,6 +116,8 @@ class SipService:
         ipv6 = ":" in bound[0]
         shown = advertise if _may_name(advertise, ipv6) else _reachable(bound[0])
         self._core.advertise(transport, shown, bound[1], ipv6=ipv6)
+        if self._trunks is not None:
+            self._trunks.advertise(transport, shown, bound)
         if self._timer is None:
             self._timer = DeadlineTimer(asyncio.get_running_loop(), self._clock, self._on_deadline)
         self._timer.arm(self._core.next_deadline())
@@ -107,6 +127,21 @@ class SipService:
         octets = self._stream_limits.message_octets
         framing = WebSocketFraming(octets, self._origins) if transport.startswith("ws") else PlainFraming(octets)
         return Connection(self._streams, transport, framing, seat)
+
+    def serve_trunks(self, trunks: TrunkPort) -> None:
+        """Carry these trunks' messages. Call it before any listener is opened."""
+        self._trunks = trunks
+
+    def transmit(self, output: Send) -> None:
+        """Put a message of the trunks' on its flow."""
+        self._observe(output)
+        self._send(output)
+
+    def hang_up(self, flow: Flow) -> None:
+        """Close a stream once what is queued is written."""
+        stream = self._streams.find(flow)
+        if stream is not None:
+            stream.close()
 
     async def stop(self) -> None:
         """Close the sockets, end the timer and the fetches. What the core still had to say about bindings is passed on."""
@@ -155,6 +190,8 @@ class SipService:
 
     def received(self, data: bytes, flow: Flow) -> None:
         """A message arrived."""
+        if self._trunks is not None and self._trunks.takes(data, flow):
+            return
         try:
             self._core.receive(data, flow, self._clock())
         except Exception:
@@ -171,6 +208,8 @@ class SipService:
     def closed(self, flow: Flow) -> None:
         """A stream is gone: its bindings go at once, requests on it fail."""
         self._core.flow_closed(flow, self._clock())
+        if self._trunks is not None:
+            self._trunks.closed(flow)
         self._pump()
 
     def noted(self, refused: Refused) -> None:

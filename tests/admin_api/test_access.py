@@ -46,6 +46,14 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("PATCH", "/users/{user}", "DISP", "user"),
     ("DELETE", "/users/{user}", "DISP", "user"),
     ("GET", "/ring-plans", "DISPR", None),
+    ("POST", "/trunks", "DI", None),
+    ("GET", "/trunks", "DI", None),
+    ("GET", "/trunks/{trunk}", "DI", "trunk"),
+    ("PATCH", "/trunks/{trunk}", "DI", "trunk"),
+    ("DELETE", "/trunks/{trunk}", "DI", "trunk"),
+    ("GET", "/trunks/{trunk}/status", "DI", "trunk"),
+    ("GET", "/sites/{site}/landlines", "DI", "site"),
+    ("PUT", "/sites/{site}/landlines", "DI", "site"),
     ("POST", "/devices/{mac}/remote-sessions", "DIS", "mac"),
     ("GET", "/devices/{mac}/remote-sessions", "DIS", "mac"),
     ("GET", "/remote-sessions", "DIS", None),
@@ -60,7 +68,20 @@ TABLE: list[tuple[str, str, str, str | None]] = [
 ]
 GUARDED = [row for row in TABLE if row[2] != PUBLIC]
 THINGS = [row for row in GUARDED if row[3] is not None]
-UNKNOWN = {"token": "none", "mac": "0C11050000FF", "site": "none", "department": "none", "user": "none", "session": "none"}
+UNKNOWN = {
+    "token": "none",
+    "mac": "0C11050000FF",
+    "site": "none",
+    "department": "none",
+    "user": "none",
+    "session": "none",
+    "trunk": "none",
+}
+
+
+def a_trunk(site: str) -> dict[str, Any]:
+    """The body of a trunk for one site."""
+    return {"name": "Carrier", "gateways": [{"host": "192.0.2.1"}], "sites": [site], "allowed_prefixes": ["+49"]}
 
 
 async def a_full_world() -> tuple[World, dict[str, str]]:
@@ -72,6 +93,7 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         department = (await client.post("/departments", json={"site": FOREIGN, "name": "Floor 1"})).json()["id"]
         person = (await client.post("/users", json=user(FOREIGN))).json()["id"]
         assert (await client.put(f"/devices/{mac}", json=device(FOREIGN))).status_code == 201
+        trunk = (await client.post("/trunks", json=a_trunk(FOREIGN))).json()["id"]
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
     return world, {
         "token": "read-only-foreign",
@@ -80,6 +102,7 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "department": department,
         "user": person,
         "session": session,
+        "trunk": trunk,
     }
 
 
@@ -91,6 +114,8 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("POST", "/sites"): {"name": "New"},
         ("POST", "/departments"): {"site": site, "name": "D"},
         ("POST", "/users"): user(site, "999"),
+        ("POST", "/trunks"): a_trunk(site),
+        ("PUT", "/sites/{site}/landlines"): {"max_calls": 1},
         ("PUT", "/devices/{mac}"): device(site),
         ("PUT", "/users/{user}"): user(site, "998"),
         ("POST", "/devices/{mac}/remote-sessions"): {},

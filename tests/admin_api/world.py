@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from admin_api.app import create_app
 from admin_api.auth import token_hash
-from admin_api.ports import AdminLimits, AdminPorts, Presence
+from admin_api.ports import AdminLimits, AdminPorts, Presence, TrunkPresence
 from admin_api.work import Turns
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
@@ -97,6 +97,7 @@ class World:
     clock: list[float]
     presences: dict[str, Presence]
     vault: Vault
+    trunk_presences: dict[str, TrunkPresence] = field(default_factory=dict)
     secrets: dict[tuple[Role, str], str] = field(default_factory=dict)
 
     def client(self, role: Role = Role.DISTRIBUTOR, site: str = "") -> httpx.AsyncClient:
@@ -115,6 +116,7 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
     store = store or YieldingStore()
     vault = Vault(bytes(range(32)), entropy)
     presences: dict[str, Presence] = {}
+    trunk_presences: dict[str, TrunkPresence] = {}
     ports = AdminPorts(
         store=store,
         vault=vault,
@@ -124,11 +126,12 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         autop_url=lambda mac, token: f"https://gw.test:8443/autop/{token}/",
         remote_link=lambda session, path: f"https://{session}.remote.localhost:9443{path}",
         presence=lambda found: presences.get(found.mac.text, Presence()),
+        trunk_presence=lambda trunk: trunk_presences.get(trunk, TrunkPresence()),
         known_models=lambda: MODELS,
         observer=seen,
         limits=limits or AdminLimits(),
     )
-    world = World(store, ports, create_app(ports), seen, clock, presences, vault)
+    world = World(store, ports, create_app(ports), seen, clock, presences, vault, trunk_presences)
     for site in (HOME, FOREIGN):
         await store.batch([Put(Site(site, site.title(), created=clock[0]), expect=0), Put(SiteRoster(site), expect=0)])
     for role in Role:
