@@ -31,18 +31,15 @@ from sip.server_transaction import ServerTransaction
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
 from sip.trunk_credentials import TrunkCredentials
-from sip.trunk_gateways import DOWN, PROBE_SECONDS, UNKNOWN, UP, Health, proves_life
+from sip.trunk_gateways import DOWN, UNKNOWN, UP, Health, Pace, proves_life
 from sip.trunk_leg import LegNames, leg_names
 from sip.trunk_limits import LandlineCalls, LandlineRefusal, site_allows
-from sip.trunk_registration import GONE, TrunkRegistration
+from sip.trunk_registration import GONE, REGISTERED, TrunkRegistration
 
 MAX_TRUNKS: Final = 100
 """Trunks of a node; more are left out, the last ones first."""
 BRANCH_MARK: Final = b"z9hG4bKtrunk"
 """How every branch of ours begins."""
-
-RECONNECT: Final = 1.0
-"""Seconds until a connection that was closed is dialled again, so that a gateway that closes at once is not hammered."""
 
 IDLE: Final = "idle"
 RESOLVING: Final = "resolving"
@@ -115,7 +112,7 @@ class _Gateway(Timed):
 class _Trunk:
     """One configured trunk with its gateways and, if it registers, its registration."""
 
-    __slots__ = ("credentials", "facts", "failure", "gateways", "over", "registration", "since")
+    __slots__ = ("credentials", "facts", "failure", "gateways", "over", "registration", "said", "since")
 
     def __init__(self, facts: TrunkFacts, credentials: TrunkCredentials, now: float) -> None:
         self.facts = facts
@@ -124,6 +121,8 @@ class _Trunk:
         self.registration: TrunkRegistration | None = None
         self.over = ""
         """The flow that the last REGISTER was sent over."""
+        self.said = ""
+        """The flow that it was last said to be registered over."""
         self.since = now
         self.failure = ""
 
@@ -137,11 +136,13 @@ class TrunkCore:
         own: OwnAddress,
         entropy: Callable[[int], bytes],
         timers: Timers | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.calls = LandlineCalls()
         """Legs that ring or talk; the proxy counts them."""
         self._own = own
         self._entropy = entropy
+        self._pace = pace or Pace()
         self._outputs: list[Output] = []
         self._deadlines = DeadlineHeap()
         self._layer = TransactionLayer(
@@ -228,7 +229,7 @@ class TrunkCore:
             if one.flow == flow and flow.reliable:
                 one.flow = None
                 if one.stage == IDLE:
-                    self._deadlines.arm(one, now + RECONNECT)
+                    self._deadlines.arm(one, now + self._pace.reconnect)
         self._layer.flow_failed(flow, now)
 
     def may_be_ours(self, data: bytes, flow: Flow) -> bool:
@@ -306,6 +307,13 @@ class TrunkCore:
         gateways = tuple(GatewayState(gate.shown, gate.health.state, gate.health.since) for gate in one.gateways)
         return TrunkState(registered, one.since, "" if registered else one.failure, self.calls.of_trunk(trunk), gateways)
 
+    def registered_over(self, trunk: str) -> tuple[str, int] | None:
+        """The address that the trunk's registration was last sent to; None if it is not registered or not asked to be."""
+        one = self._trunks.get(trunk)
+        if one is None or one.registration is None or one.registration.state != REGISTERED:
+            return None
+        return next(((gate.flow.host, gate.flow.port) for gate in one.gateways if gate.flow and gate.flow.name == one.over), None)
+
     def states(self, now: float) -> Mapping[str, TrunkState]:
         """`state` of every trunk."""
         return {name: state for name in self._trunks if (state := self.state(name, now)) is not None}
@@ -348,7 +356,7 @@ class TrunkCore:
             (b"accept", b"Accept: application/sdp"),
         ]
         request = Request(b"OPTIONS", _gateway_uri(one.config), [name for name, _ in fields], [line for _, line in fields])
-        self._deadlines.arm(one, now + PROBE_SECONDS)
+        self._deadlines.arm(one, now + self._pace.answer)
         one.probe = self._layer.send(request, flow, one, now, branch)
 
     def _heard(self, one: _Gateway, alive: bool, why: str, now: float) -> None:
@@ -357,7 +365,7 @@ class TrunkCore:
         one.probe = None
         self._weigh(one, alive, why, now)
         # Spread, so that many gateways are not probed in one breath for ever.
-        self._deadlines.arm(one, now + one.health.interval * (0.9 + 0.2 * self._fraction()))
+        self._deadlines.arm(one, now + one.health.interval(self._pace) * (0.9 + 0.2 * self._fraction()))
 
     def _weigh(self, one: _Gateway, alive: bool, why: str, now: float) -> None:
         if one.health.heard(alive, now):
@@ -393,10 +401,13 @@ class TrunkCore:
         self._deadlines.arm(registration, at)
 
     def registration_changed(self, registration: TrunkRegistration, why: str, now: float) -> None:
-        """Say so."""
+        """Say so; a refresh over the same flow is no news."""
         trunk = self._trunks.get(registration.trunk)
         registered = registration.is_registered(now)
         if trunk is not None and trunk.registration is registration:
+            if registered and trunk.said == trunk.over:
+                return
+            trunk.said = trunk.over if registered else ""
             trunk.failure = "" if registered else why
             trunk.since = now
         self._outputs.append(TrunkChanged(registration.trunk, "", "registered" if registered else "not registered", why))

@@ -8,6 +8,7 @@ that is down comes back after RISE answers in a row (hysteresis). One that was n
     UNKNOWN --dead--> DOWN
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -33,11 +34,19 @@ TABLE: Final[dict[tuple[str, str], str]] = {
 }
 """(state, event) -> next state. What has no row changes nothing."""
 
-PROBE_UP: Final = 30.0
-PROBE_DOWN: Final = 10.0
-"""Seconds between probes of a gateway that is up, and of one that is not."""
-PROBE_SECONDS: Final = 6.0
-"""How long an OPTIONS may stay unanswered: time for four copies over UDP (RFC 3261 17.1.2.2)."""
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. Tests shorten them; nothing else needs to."""
+
+    up: float = 30.0
+    """Between probes of a gateway that is up and answers."""
+    down: float = 10.0
+    """Between probes of one that is down, unknown or missed its last probe."""
+    answer: float = 6.0
+    """How long an OPTIONS may stay unanswered: time for four copies over UDP (RFC 3261 17.1.2.2)."""
+    reconnect: float = 1.0
+    """Until a connection that was closed is dialled again, so that a gateway that closes at once is not hammered."""
 
 
 class Health:
@@ -65,10 +74,9 @@ class Health:
         self.since = now
         return True
 
-    @property
-    def interval(self) -> float:
+    def interval(self, pace: Pace) -> float:
         """Seconds until the next probe."""
-        return PROBE_UP if self.state == UP else PROBE_DOWN
+        return pace.up if self.state == UP and self._last == ALIVE else pace.down
 
 
 class Verdict(StrEnum):

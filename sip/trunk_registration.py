@@ -96,7 +96,7 @@ class RegistrationSink(Protocol):
         ...
 
     def registration_changed(self, registration: "TrunkRegistration", why: str, now: float) -> None:
-        """It is registered, or is not any more."""
+        """It is registered (perhaps again), or is not, or still is not."""
         ...
 
 
@@ -205,7 +205,10 @@ class TrunkRegistration(Timed):
         status = response.status
         if status < 300:
             self._expires = self._granted(response)
-            self._step(OK if self._expires or self.state == LEAVING else REFUSED, "no binding", now)
+            if self._expires or self.state == LEAVING:
+                self._step(OK, "", now)
+            else:
+                self._step(REFUSED, "no binding", now)
             return
         proof = self._credentials.answer(response, b"REGISTER", self._registrar, self._proofs)
         if proof is not None:
@@ -266,7 +269,9 @@ class TrunkRegistration(Timed):
 
     def _say(self, why: str, now: float) -> None:
         registered = self.is_registered(now)
-        if registered is not self._said or (self.state == WAITING and why and not registered):
+        held = self.state == REGISTERED
+        failed = self.state == WAITING and not registered and why != ""
+        if registered is not self._said or held or failed:
             self._said = registered
             self._sink.registration_changed(self, why, now)
 

@@ -49,6 +49,7 @@ async def test_the_password_is_sealed_and_never_shown() -> None:
     assert world.vault.open_text(record.sealed_password, trunk_secret(key)) == SECRET
     assert SECRET not in repr(record)
     entries = [found.record for found in (await world.store.list(AuditEntry, "all", "")).items]
+    entries.sort(key=lambda one: one.action, reverse=True)
     assert [(one.action, json.loads(one.detail).get("changed")) for one in entries] == [
         ("trunk.created", None),
         ("trunk.changed", ["max_calls"]),
