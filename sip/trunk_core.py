@@ -341,7 +341,8 @@ class TrunkCore:
         if flow is None or trunk is None:
             return
         if not trunk.facts.trunk.probe:
-            self._heard(one, True, "connected", now)
+            # That it is there is all we know: enough to try one that is down anew, but no proof against what calls have shown.
+            self._heard(one, True if one.health.state != UP else None, "not probed", now)
             return
         one.stage = PROBING
         branch = self._new_branch()
@@ -359,11 +360,12 @@ class TrunkCore:
         self._deadlines.arm(one, now + self._pace.answer)
         one.probe = self._layer.send(request, flow, one, now, branch)
 
-    def _heard(self, one: _Gateway, alive: bool, why: str, now: float) -> None:
-        """A round is over."""
+    def _heard(self, one: _Gateway, alive: bool | None, why: str, now: float) -> None:
+        """A round is over; `alive` None: it has told nothing."""
         one.stage = IDLE
         one.probe = None
-        self._weigh(one, alive, why, now)
+        if alive is not None:
+            self._weigh(one, alive, why, now)
         # Spread, so that many gateways are not probed in one breath for ever.
         self._deadlines.arm(one, now + one.health.interval(self._pace) * (0.9 + 0.2 * self._fraction()))
 

@@ -234,7 +234,8 @@ class TrunkRegistration(Timed):
 
     def fire(self, now: float) -> None:
         """Refresh, or try again; and say so where the binding has run out meanwhile."""
-        self._say("expired", now)
+        if self._said and not self.is_registered(now):
+            self._say("expired", now)
         self._step(DUE, "", now)
 
     def _step(self, event: str, why: str, now: float) -> None:
