@@ -152,7 +152,8 @@ class TrunkCore:
         self._gateways: dict[str, _Gateway] = {}
         self._leaving: dict[TrunkRegistration, Flow] = {}
         """Registrations of trunks that are gone, taking their binding back over this flow."""
-        self._hosts: frozenset[str] = frozenset()
+        self.hosts: frozenset[str] = frozenset()
+        """The addresses of all gateways: nobody else's answers are looked at."""
         self._udp: dict[bool, str] = {}
         self._serial = 0
 
@@ -233,8 +234,8 @@ class TrunkCore:
         self._layer.flow_failed(flow, now)
 
     def may_be_ours(self, data: bytes, flow: Flow) -> bool:
-        """Whether a message is worth a `receive`: cheap, for every message that comes is asked about."""
-        return flow.host in self._hosts and data[:4] == b"SIP/" and BRANCH_MARK in data
+        """Whether a message is worth a `receive`: cheap, for every message from a gateway is asked about."""
+        return flow.host in self.hosts and data[:4] == b"SIP/" and BRANCH_MARK in data
 
     def receive(self, data: bytes, flow: Flow, now: float) -> bool:
         """Take a message if it is a response to a request of ours; False: it is the SIP core's."""
@@ -517,7 +518,7 @@ class TrunkCore:
 
     def _note_hosts(self) -> None:
         hosts = {one.address for one in self._gateways.values() if one.address}
-        self._hosts = frozenset(hosts | {flow.host for flow in self._leaving.values()})
+        self.hosts = frozenset(hosts | {flow.host for flow in self._leaving.values()})
 
     # Small things
 

@@ -92,6 +92,7 @@ class SipService:
         self._streams = Streams(self, clock=clock, entropy=entropy, limits=self._stream_limits)
         self._timer: DeadlineTimer | None = None
         self._trunks: TrunkPort | None = None
+        self._trunk_hosts: frozenset[str] = frozenset()
         self._fetches: set[asyncio.Task[None]] = set()
         self.unhandled = 0
         """Inputs that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
@@ -131,6 +132,10 @@ class SipService:
     def serve_trunks(self, trunks: TrunkPort) -> None:
         """Carry these trunks' messages. Call it before any listener is opened."""
         self._trunks = trunks
+
+    def listen_to(self, hosts: frozenset[str]) -> None:
+        """The addresses whose messages the trunks are asked about."""
+        self._trunk_hosts = hosts
 
     def transmit(self, output: Send) -> None:
         """Put a message of the trunks' on its flow."""
@@ -190,7 +195,7 @@ class SipService:
 
     def received(self, data: bytes, flow: Flow) -> None:
         """A message arrived."""
-        if self._trunks is not None and self._trunks.takes(data, flow):
+        if flow.host in self._trunk_hosts and self._trunks is not None and self._trunks.takes(data, flow):
             return
         try:
             self._core.receive(data, flow, self._clock())

@@ -28,6 +28,10 @@ USER_TIMEOUT = 30_000
 class SipTransport(Protocol):
     """The SIP service, as far as trunks need it."""
 
+    def listen_to(self, hosts: frozenset[str]) -> None:
+        """Show `TrunkService.takes` what comes from these addresses."""
+        ...
+
     def transmit(self, output: Send) -> None:
         """Put bytes on a flow."""
         ...
@@ -110,14 +114,15 @@ class TrunkService:
 
     def takes(self, data: bytes, flow: Flow) -> bool:
         """Take a message that is a response to a request of the trunks'."""
+        if not self._core.may_be_ours(data, flow):
+            return False
         taken = False
 
         def receive(now: float) -> None:
             nonlocal taken
             taken = self._core.receive(data, flow, now)
 
-        if self._core.may_be_ours(data, flow):
-            self._do(receive)
+        self._do(receive)
         return taken
 
     def closed(self, flow: Flow) -> None:
@@ -145,6 +150,7 @@ class TrunkService:
                     continue
                 self._observe(output)
                 self._carry_out(output)
+        self._transport.listen_to(self._core.hosts)
         if self._timer is not None:
             self._timer.arm(self._core.next_deadline())
 

@@ -1,6 +1,7 @@
 """Kamailio as the carrier: digest registration (MD5 and SHA-256), probes, failover, over UDP and TCP, in a whole node too."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.system.trunk_site import TrunkSite, facts, trunk_site
 pytestmark = [pytest.mark.system, needs("kamailio")]
 CARRIER = ROOT / "tests" / "system" / "kamailio_carrier" / "kamailio.cfg"
 SECRET = PASSWORD.encode()
-USER = {"registrar": "carrier.test", "username": "4930123"}
+USER: dict[str, Any] = {"registrar": "carrier.test", "username": "4930123"}
 
 
 def ways(site: TrunkSite) -> list[tuple[str, int]]:

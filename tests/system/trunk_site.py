@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from registry.trunk import Trunk, TrunkGateway
 from sip.events import Output, TrunkChanged
@@ -38,6 +39,7 @@ class TrunkSite:
         self.sip.service.serve_trunks(self.trunks)
         self.changes: list[TrunkChanged] = []
         self._happened = asyncio.Event()
+        self.sip.heard = lambda _output: self._happened.set()
 
     def state(self, trunk: str = "t") -> TrunkState:
         found = self.trunks.state(trunk)
@@ -49,7 +51,7 @@ class TrunkSite:
         return [one.state for one in self.state(trunk).gateways]
 
     async def until(self, true: Callable[[], bool], seconds: float = DEADLINE) -> None:
-        """Wait for what the trunks say until it is true."""
+        """Look again at whatever is sent or said of trunks, until it is true."""
         async with asyncio.timeout(seconds):
             while not true():
                 self._happened.clear()
@@ -61,9 +63,9 @@ class TrunkSite:
         self._happened.set()
 
 
-def facts(*gateways: TrunkGateway, password: bytes = b"", **fields: object) -> TrunkFacts:
+def facts(*gateways: TrunkGateway, password: bytes = b"", **fields: Any) -> TrunkFacts:
     """A trunk named "t"."""
-    return TrunkFacts(Trunk("t", "Carrier", gateways, allowed_prefixes=("+49",), **fields), password)  # type: ignore[arg-type]
+    return TrunkFacts(Trunk("t", "Carrier", gateways, allowed_prefixes=("+49",), **fields), password)
 
 
 @asynccontextmanager
