@@ -11,7 +11,8 @@ from registry.read_model import ReadModel
 from registry.store import MAX_PAGE, Change, Store
 from registry.trunk import Trunk, trunk_secret
 from registry.vault import Vault
-from sip.trunk_core import TrunkFacts, TrunkState
+from sip.trunk_core import MAX_TRUNKS
+from sip.trunk_state import TrunkFacts, TrunkState
 
 RETRY_SECONDS = 5.0
 _log = logging.getLogger("portico.trunks")
@@ -66,6 +67,8 @@ class TrunkBook:
             page = await self._store.list(Trunk, "all", "", after=after, limit=MAX_PAGE)
             found += [facts for stored in page.items if (facts := self._opened(stored.record)) is not None]
             if page.next is None:
+                if len(found) > MAX_TRUNKS:
+                    _log.warning("there are %d trunks; only the first %d are used", len(found), MAX_TRUNKS)
                 return found
             after = page.next
 
@@ -75,7 +78,7 @@ class TrunkBook:
         try:
             return TrunkFacts(trunk, self._vault.open(trunk.sealed_password, trunk_secret(trunk.id)))
         except BadSeal:
-            _log.error("the password of trunk %s was sealed with another master key; the trunk is left out", trunk.id)
+            _log.warning("the password of trunk %s was sealed with another master key; the trunk is left out", trunk.id)
             return None
 
 

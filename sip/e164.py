@@ -19,6 +19,8 @@ LONGEST_TEXT: Final = 64
 """Characters looked at; a longer text is no number."""
 
 _SEPARATORS: Final = str.maketrans("", "", "-.() /\u00a0")
+_TRUNK_ZERO: Final = "\0"
+"""Stands for "(0)" while the other separators are taken out."""
 _DIGITS: Final = frozenset("0123456789")
 _EMERGENCY: Final = frozenset(
     (*map(str, range(110, 124)), "133", "144", "155", "158", *map(str, range(190, 200)), "000", "999", "911", "061", "062")
@@ -52,13 +54,13 @@ def normalise(text: str, plan: NumberPlan) -> str | NumberRefusal:
     code is the habit of showing the national prefix, which is not dialled from abroad.
     """
     number, context = _without_uri(text)
-    if len(text) > LONGEST_TEXT or not number:
+    if len(text) > LONGEST_TEXT or not number or _TRUNK_ZERO in number:
         return NumberRefusal.MALFORMED
     if context and context != "+" + plan.country_code:
         return NumberRefusal.FOREIGN_CONTEXT
-    if number.startswith(("+", plan.international_prefix or "+")):
-        number = number.replace("(0)", "", 1)
-    number = number.translate(_SEPARATORS)
+    number = number.replace("(0)", _TRUNK_ZERO, 1).translate(_SEPARATORS)
+    shown_from_abroad = number.startswith(("+", plan.international_prefix or "+"))
+    number = number.replace(_TRUNK_ZERO, "" if shown_from_abroad else "0")
     digits = number[1:] if number[:1] == "+" else number
     if not digits or not _DIGITS.issuperset(digits):
         return NumberRefusal.MALFORMED

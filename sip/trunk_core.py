@@ -13,14 +13,11 @@ One gateway's round, at intervals:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Final
 
-from registry.trunk import SiteLandlines, Trunk, TrunkGateway
+from registry.trunk import SiteLandlines, Trunk
 from sip.client_transaction import ClientTransaction
-from sip.deadlines import DeadlineHeap, Timed
-from sip.e164 import allows, written
+from sip.deadlines import DeadlineHeap
 from sip.errors import MalformedMessage
 from sip.events import Dial, HangUp, Output, Resolve, TrunkChanged
 from sip.flow import Flow
@@ -31,100 +28,30 @@ from sip.server_transaction import ServerTransaction
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
 from sip.trunk_credentials import TrunkCredentials
-from sip.trunk_gateways import DOWN, UNKNOWN, UP, Health, Pace, proves_life
-from sip.trunk_leg import LegNames, leg_names
-from sip.trunk_limits import LandlineCalls, LandlineRefusal, site_allows
+from sip.trunk_gateways import DOWN, UP, Pace, proves_life
+from sip.trunk_limits import LandlineCalls, LandlineRefusal
 from sip.trunk_registration import GONE, REGISTERED, TrunkRegistration
+from sip.trunk_routing import TrunkLeg, legs
+from sip.trunk_state import (
+    DIALLING,
+    IDLE,
+    PROBING,
+    RESOLVING,
+    ConfiguredTrunk,
+    Gateway,
+    GatewayState,
+    TrunkFacts,
+    TrunkState,
+    best,
+    bracketed,
+    gateway_uri,
+    literal,
+)
 
 MAX_TRUNKS: Final = 100
 """Trunks of a node; more are left out, the last ones first."""
 BRANCH_MARK: Final = b"z9hG4bKtrunk"
 """How every branch of ours begins."""
-
-IDLE: Final = "idle"
-RESOLVING: Final = "resolving"
-DIALLING: Final = "dialling"
-PROBING: Final = "probing"
-
-
-@dataclass(frozen=True, slots=True)
-class TrunkFacts:
-    """A trunk with its password opened."""
-
-    trunk: Trunk
-    password: bytes = field(default=b"", repr=False)
-
-
-class GatewayState(NamedTuple):
-    """`state` is "unknown", "up" or "down"; `since` in the core's seconds."""
-
-    address: str
-    state: str
-    since: float
-
-
-class TrunkState(NamedTuple):
-    """What is known of a trunk now. `registered` is None where it does not register; `failure` is why it is not registered."""
-
-    registered: bool | None
-    since: float
-    failure: str
-    calls: int
-    gateways: tuple[GatewayState, ...]
-
-
-class TrunkLeg(NamedTuple):
-    """One way to call a number: over this flow, with these names. `gateway` names it in `call_answered` and `call_failed`."""
-
-    trunk: Trunk
-    gateway: str
-    flow: Flow
-    names: LegNames
-
-
-class _Gateway(Timed):
-    """One gateway's round and its health. `serial` makes its name good for this configuration only."""
-
-    __slots__ = ("_core", "address", "config", "flow", "health", "name", "port", "probe", "stage", "trunk")
-
-    def __init__(self, core: "TrunkCore", trunk: str, config: TrunkGateway, name: str, now: float) -> None:
-        super().__init__()
-        self._core = core
-        self.trunk = trunk
-        self.config = config
-        self.name = name
-        self.health = Health(now)
-        self.stage: str = IDLE
-        self.address = ""
-        self.port = 0
-        self.flow: Flow | None = None
-        self.probe: ClientTransaction | None = None
-
-    def fire(self, now: float) -> None:
-        self._core.gateway_due(self, now)
-
-    @property
-    def shown(self) -> str:
-        """Host and port as the configuration has them."""
-        return f"{self.config.host}:{self.config.port}" if self.config.port else self.config.host
-
-
-class _Trunk:
-    """One configured trunk with its gateways and, if it registers, its registration."""
-
-    __slots__ = ("credentials", "facts", "failure", "gateways", "over", "registration", "said", "since")
-
-    def __init__(self, facts: TrunkFacts, credentials: TrunkCredentials, now: float) -> None:
-        self.facts = facts
-        self.credentials = credentials
-        self.gateways: list[_Gateway] = []
-        self.registration: TrunkRegistration | None = None
-        self.over = ""
-        """The flow that the last REGISTER was sent over."""
-        self.said = ""
-        """The flow that it was last said to be registered over."""
-        self.since = now
-        self.failure = ""
 
 
 class TrunkCore:
@@ -148,8 +75,8 @@ class TrunkCore:
         self._layer = TransactionLayer(
             self, outputs=self._outputs, deadlines=self._deadlines, entropy=entropy, timers=timers or Timers(), limit=10_000
         )
-        self._trunks: dict[str, _Trunk] = {}
-        self._gateways: dict[str, _Gateway] = {}
+        self._trunks: dict[str, ConfiguredTrunk] = {}
+        self._gateways: dict[str, Gateway] = {}
         self._leaving: dict[TrunkRegistration, Flow] = {}
         """Registrations of trunks that are gone, taking their binding back over this flow."""
         self.hosts: frozenset[str] = frozenset()
@@ -186,6 +113,11 @@ class TrunkCore:
         if not addresses:
             self._heard(one, False, "no address", now)
             return
+        if one.config.transport.value == "udp":
+            addresses = [found for found in addresses if (":" in found[0]) in self._udp]
+        if not addresses:
+            self._heard(one, False, "no address of a family we have", now)
+            return
         if (one.address, one.port) not in addresses:
             one.address, one.port = addresses[0]
             self._note_hosts()
@@ -198,11 +130,7 @@ class TrunkCore:
             self._let_go(one)
         transport = one.config.transport.value
         if transport == "udp":
-            local = self._udp.get(":" in one.address)
-            if local is None:
-                self._heard(one, False, "no socket", now)
-                return
-            one.flow = Flow("udp", local, one.address, one.port)
+            one.flow = Flow("udp", self._udp[":" in one.address], one.address, one.port)
         if one.flow is None:
             one.stage = DIALLING
             self._outputs.append(Dial(one.name, transport, one.address, one.port, one.config.host))
@@ -264,27 +192,11 @@ class TrunkCore:
     # What the proxy and the admin API ask
 
     def legs(self, site: str, number: str, landlines: SiteLandlines) -> tuple[TrunkLeg, ...] | LandlineRefusal:
-        """The ways to call an E.164 number from a site, in the order to be tried: trunks by priority, of each the gateways that
-        are not down. Counting them (`calls.take`) is the caller's."""
-        if not site_allows(landlines.allowed_prefixes, number):
-            return LandlineRefusal.SITE_PREFIX
-        if landlines.max_calls <= self.calls.of_site(site):
-            return LandlineRefusal.SITE_FULL
-        refusal = LandlineRefusal.NO_TRUNK
-        found: list[TrunkLeg] = []
-        for one in self._trunks.values():
-            trunk = one.facts.trunk
-            if not trunk.serves(site):
-                continue
-            if not allows(trunk.allowed_prefixes, number):
-                refusal = _worse(refusal, LandlineRefusal.TRUNK_PREFIX)
-            elif self.calls.of_trunk(trunk.id) >= trunk.max_calls:
-                refusal = _worse(refusal, LandlineRefusal.TRUNK_FULL)
-            elif legs := [_leg(trunk, gateway, number) for gateway in one.gateways if _is_usable(gateway)]:
-                found += [leg for leg in legs if leg is not None]
-            else:
-                refusal = _worse(refusal, LandlineRefusal.NO_GATEWAY)
-        return tuple(found) or refusal
+        """The ways to call an E.164 number from a site, in the order to be tried.
+
+        Counting them (`calls.take`) is the caller's.
+        """
+        return legs(self._trunks.values(), self.calls, site, number, landlines)
 
     def credentials(self, trunk: str, flow: Flow) -> TrunkCredentials | None:
         """What answers a challenge that came over this flow, which must be one to a gateway of the trunk."""
@@ -321,7 +233,7 @@ class TrunkCore:
 
     # Gateways
 
-    def gateway_due(self, one: _Gateway, now: float) -> None:
+    def gateway_due(self, one: Gateway, now: float) -> None:
         """Begin a round, or end a probe that was not answered."""
         if one.stage == PROBING:
             if one.probe is not None:
@@ -329,14 +241,14 @@ class TrunkCore:
             self._heard(one, False, "no answer", now)
         elif one.stage == IDLE and self._gateways.get(one.name) is one:
             one.stage = RESOLVING
-            literal = _literal(one.config.host)
-            if literal:
+            address = literal(one.config.host)
+            if address:
                 port = one.config.port or DEFAULT_PORTS[one.config.transport.value]
-                self.resolved(one.name, ((literal, port),), now)
+                self.resolved(one.name, ((address, port),), now)
             else:
                 self._outputs.append(Resolve(one.name, one.config.host, one.config.port, one.config.transport.value))
 
-    def _probe(self, one: _Gateway, now: float) -> None:
+    def _probe(self, one: Gateway, now: float) -> None:
         flow = one.flow
         trunk = self._trunks.get(one.trunk)
         if flow is None or trunk is None:
@@ -348,20 +260,20 @@ class TrunkCore:
         one.stage = PROBING
         branch = self._new_branch()
         fields = [
-            (b"via", b"Via: " + self._own.via(flow, branch)),
+            (b"via", b"Via: " + self._via(flow, branch)),
             (b"max-forwards", b"Max-Forwards: 70"),
             (b"from", b"From: " + self._named(flow, b"portico") + b";tag=" + self._layer.token(8)),
-            (b"to", b"To: <" + _gateway_uri(one.config) + b">"),
+            (b"to", b"To: <" + gateway_uri(one.config) + b">"),
             (b"call-id", b"Call-ID: " + self._layer.token(16)),
             (b"cseq", b"CSeq: 1 OPTIONS"),
             (b"contact", b"Contact: " + self._named(flow, b"portico")),
             (b"accept", b"Accept: application/sdp"),
         ]
-        request = Request(b"OPTIONS", _gateway_uri(one.config), [name for name, _ in fields], [line for _, line in fields])
+        request = Request(b"OPTIONS", gateway_uri(one.config), [name for name, _ in fields], [line for _, line in fields])
         self._deadlines.arm(one, now + self._pace.answer)
         one.probe = self._layer.send(request, flow, one, now, branch)
 
-    def _heard(self, one: _Gateway, alive: bool | None, why: str, now: float) -> None:
+    def _heard(self, one: Gateway, alive: bool | None, why: str, now: float) -> None:
         """A round is over; `alive` None: it has told nothing."""
         one.stage = IDLE
         one.probe = None
@@ -370,14 +282,14 @@ class TrunkCore:
         # Spread, so that many gateways are not probed in one breath for ever.
         self._deadlines.arm(one, now + one.health.interval(self._pace) * (0.9 + 0.2 * self._fraction()))
 
-    def _weigh(self, one: _Gateway, alive: bool, why: str, now: float) -> None:
+    def _weigh(self, one: Gateway, alive: bool, why: str, now: float) -> None:
         if one.health.heard(alive, now):
             self._outputs.append(TrunkChanged(one.trunk, one.shown, "up" if alive else "down", why))
         trunk = self._trunks.get(one.trunk)
         if trunk is not None and trunk.registration is not None:
             self._follow(trunk, trunk.registration, now)
 
-    def _let_go(self, one: _Gateway) -> None:
+    def _let_go(self, one: Gateway) -> None:
         """The gateway is another address now."""
         if one.flow is not None and one.flow.reliable:
             self._outputs.append(HangUp(one.flow))
@@ -392,12 +304,12 @@ class TrunkCore:
             self._send_register(registration, flow, now)
             return
         trunk = self._trunks.get(registration.trunk)
-        best = _best(trunk) if trunk is not None else None
-        if trunk is None or best is None or best.flow is None:
+        nearest = best(trunk) if trunk is not None else None
+        if trunk is None or nearest is None or nearest.flow is None:
             registration.failed("no gateway", 0, now)
             return
-        trunk.over = best.flow.name
-        self._send_register(registration, best.flow, now)
+        trunk.over = nearest.flow.name
+        self._send_register(registration, nearest.flow, now)
 
     def registration_armed(self, registration: TrunkRegistration, at: float) -> None:
         """Its deadline changed."""
@@ -415,13 +327,13 @@ class TrunkCore:
             trunk.since = now
         self._outputs.append(TrunkChanged(registration.trunk, "", "registered" if registered else "not registered", why))
 
-    def _follow(self, trunk: _Trunk, registration: TrunkRegistration, now: float) -> None:
+    def _follow(self, trunk: ConfiguredTrunk, registration: TrunkRegistration, now: float) -> None:
         """Register as soon as a gateway is up, and again when the best one or the connection to it is another."""
-        best = _best(trunk)
-        if best is None or best.flow is None or best.health.state != UP or best.flow.name == trunk.over:
+        nearest = best(trunk)
+        if nearest is None or nearest.flow is None or nearest.health.state != UP or nearest.flow.name == trunk.over:
             return
         first = not trunk.over
-        trunk.over = best.flow.name
+        trunk.over = nearest.flow.name
         if first:
             registration.start(now)
         else:
@@ -429,7 +341,7 @@ class TrunkCore:
 
     def _send_register(self, registration: TrunkRegistration, flow: Flow, now: float) -> None:
         branch = self._new_branch()
-        request = registration.request(self._own.via(flow, branch), self._named(flow, registration.username))
+        request = registration.request(self._via(flow, branch), self._named(flow, registration.username))
         self._layer.send(request, flow, registration, now, branch)
 
     # What the transaction layer tells (TransactionUser)
@@ -439,7 +351,7 @@ class TrunkCore:
         user = transaction.user
         if response.status < 200:
             return
-        if isinstance(user, _Gateway):
+        if isinstance(user, Gateway):
             if user.probe is transaction:
                 self._heard(user, proves_life(response.status), str(response.status), now)
         elif isinstance(user, TrunkRegistration):
@@ -449,7 +361,7 @@ class TrunkCore:
     def request_failed(self, transaction: ClientTransaction, why: str, now: float) -> None:
         """No answer, or the connection is gone."""
         user = transaction.user
-        if isinstance(user, _Gateway):
+        if isinstance(user, Gateway):
             if user.probe is transaction:
                 self._heard(user, False, "no connection" if why == "transport error" else "no answer", now)
         elif isinstance(user, TrunkRegistration):
@@ -468,11 +380,11 @@ class TrunkCore:
         trunk = facts.trunk
         username = trunk.username.encode("utf-8", "surrogateescape")
         credentials = TrunkCredentials(username, facts.password, trunk.realm.encode("utf-8", "surrogateescape"), self._entropy)
-        made = self._trunks[trunk.id] = _Trunk(facts, credentials, now)
+        made = self._trunks[trunk.id] = ConfiguredTrunk(facts, credentials, now)
         if trunk.registrar:
             made.registration = TrunkRegistration(
                 trunk.id,
-                trunk.registrar.encode("ascii", "replace"),
+                bracketed(trunk.registrar).encode("ascii", "replace"),
                 trunk.username.encode("ascii", "replace"),
                 trunk.expires,
                 credentials,
@@ -483,12 +395,12 @@ class TrunkCore:
             )
         for config in trunk.gateways:
             self._serial += 1
-            one = _Gateway(self, trunk.id, config, f"{trunk.id}/{self._serial}", now)
+            one = Gateway(self, trunk.id, config, f"{trunk.id}/{self._serial}", now)
             made.gateways.append(one)
             self._gateways[one.name] = one
             self._deadlines.arm(one, now)
 
-    def _remove(self, trunk: _Trunk, successor: TrunkFacts | None, now: float) -> None:
+    def _remove(self, trunk: ConfiguredTrunk, successor: TrunkFacts | None, now: float) -> None:
         registration = trunk.registration
         flow = next((one.flow for one in trunk.gateways if one.flow is not None and one.flow.name == trunk.over), None)
         for one in trunk.gateways:
@@ -528,6 +440,11 @@ class TrunkCore:
     def _new_branch(self) -> bytes:
         return BRANCH_MARK + self._layer.token(12)
 
+    def _via(self, flow: Flow, branch: bytes) -> bytes:
+        """Over UDP with rport (RFC 3581): a NAT box between us and the carrier may give us another port."""
+        via = self._own.via(flow, branch)
+        return via if flow.reliable else via + b";rport"
+
     def _named(self, flow: Flow, user: bytes) -> bytes:
         """`<sip:user@us>` as the peer at the other end of the flow reaches us."""
         return self._own.record_route(flow, user).removesuffix(b";lr>") + b">"
@@ -539,63 +456,3 @@ def _same_binding(trunk: Trunk, successor: TrunkFacts | None) -> bool:
         return False
     other = successor.trunk
     return (trunk.registrar, trunk.username) == (other.registrar, other.username)
-
-
-def _best(trunk: _Trunk) -> _Gateway | None:
-    """The first gateway that is up, else the first that may be; of those that have a flow."""
-    for state in (UP, UNKNOWN):
-        for one in trunk.gateways:
-            if one.flow is not None and one.health.state == state:
-                return one
-    return None
-
-
-def _is_usable(gateway: _Gateway) -> bool:
-    return gateway.flow is not None and gateway.health.state != DOWN
-
-
-def _leg(trunk: Trunk, gateway: _Gateway, number: str) -> TrunkLeg | None:
-    if gateway.flow is None:
-        return None
-    domain = trunk.domain or gateway.config.host
-    presented = _written(trunk, trunk.caller_id) if trunk.caller_id else ""
-    return TrunkLeg(trunk, gateway.name, gateway.flow, leg_names(_written(trunk, number), presented, _bracketed(domain)))
-
-
-def _written(trunk: Trunk, number: str) -> str:
-    return written(number, trunk.country_code, trunk.international_prefix, trunk.national_prefix)
-
-
-def _gateway_uri(config: TrunkGateway) -> bytes:
-    """The Request-URI of a probe: the gateway itself."""
-    text = "sip:" + _bracketed(config.host)
-    if config.port:
-        text += f":{config.port}"
-    if config.transport.value != "udp":
-        text += f";transport={config.transport.value}"
-    return text.encode("ascii", "replace")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and host[0] != "[" else host
-
-
-def _literal(host: str) -> str:
-    """The host if it is an IP literal, in its one spelling; else ""."""
-    try:
-        return str(ip_address(host.strip("[]")))
-    except ValueError:
-        return ""
-
-
-_SEVERITY: Final = {
-    LandlineRefusal.NO_TRUNK: 0,
-    LandlineRefusal.TRUNK_PREFIX: 1,
-    LandlineRefusal.NO_GATEWAY: 2,
-    LandlineRefusal.TRUNK_FULL: 3,
-}
-
-
-def _worse(one: LandlineRefusal, other: LandlineRefusal) -> LandlineRefusal:
-    """The refusal that says more about what to do."""
-    return max(one, other, key=lambda refusal: _SEVERITY[refusal])

@@ -17,7 +17,8 @@ from sip.flow import Flow
 from sip.net.deadline import DeadlineTimer
 from sip.net.resolver import Address, Resolver
 from sip.net.stream import Connection, Seat
-from sip.trunk_core import TrunkCore, TrunkFacts, TrunkState
+from sip.trunk_core import TrunkCore
+from sip.trunk_state import TrunkFacts, TrunkState
 
 DIAL_DEADLINE = 10.0
 """Seconds from the first SYN to the end of the TLS handshake."""

@@ -15,9 +15,11 @@ from sip.message import Request
 from sip.own_address import OwnAddress
 from sip.parser import parse
 from sip.responses import make_response
-from sip.trunk_core import TrunkCore, TrunkFacts, TrunkLeg
+from sip.trunk_core import TrunkCore
 from sip.trunk_gateways import Pace
 from sip.trunk_limits import LandlineRefusal
+from sip.trunk_routing import TrunkLeg
+from sip.trunk_state import TrunkFacts
 
 ONE, TWO = "192.0.2.1", "192.0.2.2"
 NUMBER = "+49301234567"

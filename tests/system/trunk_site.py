@@ -14,8 +14,9 @@ from sip.net.resolver import Resolver
 from sip.net.trunk_service import TrunkService
 from sip.own_address import OwnAddress
 from sip.timers import Timers
-from sip.trunk_core import TrunkCore, TrunkFacts, TrunkState
+from sip.trunk_core import TrunkCore
 from sip.trunk_gateways import Pace
+from sip.trunk_state import TrunkFacts, TrunkState
 from tests.system.sip_gateway import Gateway
 
 PACE = Pace(up=0.2, down=0.2, answer=1.0, reconnect=0.1)
