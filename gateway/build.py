@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import secrets
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace

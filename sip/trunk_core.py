@@ -88,7 +88,7 @@ class TrunkCore:
 
     def advertise(self, transport: str, host: str, bound: tuple[str, int]) -> None:
         """A listener of ours is up at `bound`; peers reach it at `host` and that port. Requests leave from its UDP socket."""
-        self._own.advertise(transport, host, bound[1])
+        self._own.advertise(transport, host, bound[1], ipv6=":" in bound[0])
         if transport == "udp":
             self._udp[":" in bound[0]] = str(bound[1])
 
