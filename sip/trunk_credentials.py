@@ -8,7 +8,7 @@ those of its own trunk only. Where the operator named the realm, other realms ge
 from collections.abc import Callable
 from typing import Final
 
-from sip import digest
+from sip import credentials, digest
 from sip.errors import MalformedMessage
 from sip.message import Response
 
@@ -53,7 +53,7 @@ class TrunkCredentials:
 
     def _is_ours(self, challenge: bytes) -> bool:
         try:
-            found = digest.parse_credentials(challenge)
+            found = credentials.parse_credentials(challenge)
         except MalformedMessage:
             return False
         return found is not None and (not self._realm or found.realm == self._realm)

@@ -71,7 +71,7 @@ def _quoted(word: bytes) -> str:
 
 def _one_input() -> Any:
     """What is true of every input, as a function of it that raises where it is not."""
-    from sip.digest import parse_credentials
+    from sip.credentials import parse_credentials
     from sip.errors import MalformedMessage
     from sip.framing import StreamFramer
     from sip.header_values import parse_name_addr

@@ -4,17 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
+from sip.credentials import Credentials, find_credentials, parse_credentials
 from sip.digest import (
     MD5,
     SHA_256,
     SHA_512_256,
-    Credentials,
     Verdict,
     Verifier,
     answer,
-    find_credentials,
     ha1,
-    parse_credentials,
     response_of,
 )
 from sip.errors import MalformedMessage

@@ -7,7 +7,7 @@ Whatever the bytes: either `MalformedMessage`, or a message whose every accessor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.digest import _exact_parameters, _plain_parameters, parse_credentials
+from sip.credentials import _exact_parameters, _plain_parameters, parse_credentials
 from sip.errors import MalformedMessage
 from sip.framing import KEEPALIVE, PONG, StreamFramer
 from sip.grammar import CONTROLS, has_bare_control, split_list
