@@ -3,7 +3,7 @@ others."""
 
 from collections.abc import Callable, Sequence
 
-from sip.credentials import Credentials, find_credentials, parse_credentials, remember_order
+from sip.credentials import Credentials, find_credentials, parse_credentials
 from sip.digest import Verdict, Verifier
 from sip.directory import UNKNOWN, AccountFacts, AccountQuestion, Directory
 from sip.errors import MalformedMessage
@@ -74,8 +74,6 @@ class Authentication:
         )
         if account is not None and verdict is Verdict.ACCEPTED:
             self._guessing.right(pair, credentials.username)
-            if not credentials.in_known_order and request.count(_CREDENTIALS[status]) == 1:
-                remember_order(request.get(_CREDENTIALS[status]) or b"")
             self._sources.authenticated(source, now)
             return account
         if verdict is Verdict.REFUSED:

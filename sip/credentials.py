@@ -1,26 +1,16 @@
-"""Credentials and challenges of the Digest scheme, read (RFC 7616 3.4, RFC 3261 22.4).
-
-A device writes its parameters in the same order each time, and there are few kinds of devices. So an order is remembered as a
-pattern once it came with a right password (`remember_order`), and one call then reads all parameters written that way. What no
-pattern matches is read parameter by parameter. Strangers teach nothing: to compile a pattern costs as much as twenty requests.
-"""
+"""Credentials and challenges of the Digest scheme, read (RFC 7616 3.4, RFC 3261 22.4)."""
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from sip.errors import MalformedMessage
-from sip.grammar import BACKSLASH, LWS, TOKEN, TOKEN_CLASS, unquote
+from sip.grammar import BACKSLASH, LWS, TOKEN, unquote
 from sip.message import Request
 
 MD5: Final = b"MD5"
 
 MAX_CREDENTIALS: Final = 4096
 """Octets of one Authorization value; real ones have 200 to 400."""
-MAX_ORDERS: Final = 16
-"""Orders remembered; later ones are read the slower way."""
-
-_orders: Final[list[tuple[tuple[bytes, ...], Callable[[bytes], "re.Match[bytes] | None"]]]] = []
 _NAMES: Final[dict[bytes, bytes]] = {
     name: name for name in b"username realm nonce uri response algorithm qop nc cnonce opaque stale domain".split(b" ")
 }
@@ -31,13 +21,11 @@ class Credentials:
     """An Authorization or Proxy-Authorization value of the Digest scheme. Absent parameters are b"".
 
     `algorithm` is in upper case (it is a token, so its case does not matter) and MD5 where absent (RFC 7616 3.3).
-    `in_known_order`: an order that `remember_order` was told read them.
     """
 
-    __slots__ = ("algorithm", "cnonce", "in_known_order", "nc", "nonce", "qop", "realm", "response", "uri", "username")
+    __slots__ = ("algorithm", "cnonce", "nc", "nonce", "qop", "realm", "response", "uri", "username")
 
-    def __init__(self, params: dict[bytes, bytes], *, in_known_order: bool = False) -> None:
-        self.in_known_order = in_known_order
+    def __init__(self, params: dict[bytes, bytes]) -> None:
         self.username = params.get(b"username", b"")
         self.realm = params.get(b"realm", b"")
         self.nonce = params.get(b"nonce", b"")
@@ -60,32 +48,6 @@ def parameters(value: bytes, reason: bytes) -> dict[bytes, bytes]:
     if len(rest) > MAX_CREDENTIALS:
         raise MalformedMessage(400, reason)
     return _plain_parameters(rest) or _exact_parameters(rest, reason)
-
-
-def remember_order(value: bytes) -> None:
-    """Read parameters that are written as in this value with one call from now on. It came with a right password."""
-    rest = value[7:]
-    if len(_orders) >= MAX_ORDERS or value[:7] != b"Digest " or not _plain_parameters(rest):
-        return
-    names: list[bytes] = []
-    pattern: list[bytes] = []
-    for part in rest.split(b","):
-        name, _, text = part.lstrip(b" ").partition(b"=")
-        names.append(name)
-        blank = b" " if part[:1] == b" " else b""
-        pattern.append(blank + name + (b'="([^"\\\\]*+)"' if text[:1] == b'"' else b"=(%b++)" % TOKEN_CLASS))
-    _orders.append((tuple(names), re.compile(b",".join(pattern)).fullmatch))
-
-
-def _ordered_parameters(rest: bytes) -> dict[bytes, bytes]:
-    """The parameters in a remembered order, which is then looked for first; empty where none matches."""
-    for at, (names, match) in enumerate(_orders):
-        found = match(rest)
-        if found is not None:
-            if at:
-                _orders.insert(0, _orders.pop(at))
-            return dict(zip(names, found.groups(), strict=True))
-    return {}
 
 
 def _plain_parameters(rest: bytes) -> dict[bytes, bytes]:
@@ -137,10 +99,6 @@ def _exact_parameters(rest: bytes, reason: bytes) -> dict[bytes, bytes]:
 
 def parse_credentials(value: bytes) -> Credentials | None:
     """The credentials of one header value; None for a scheme other than Digest. Raises `MalformedMessage` 400."""
-    if value[:7] == b"Digest " and len(value) <= MAX_CREDENTIALS:
-        ordered = _ordered_parameters(value[7:])
-        if ordered:
-            return Credentials(ordered, in_known_order=True)
     params = parameters(value, b"Malformed Authorization")
     return Credentials(params) if params else None
 
