@@ -28,7 +28,7 @@ test: .venv/.dev ## run the tests (installs the Debian packages they need if it 
 .PHONY: test-slow
 test-slow: .venv/.dev ## run the tests that are too slow for every change
 	@tools/install-debian-packages
-	@tools/run-tests 3600 -m slow $(ARGS)
+	@tools/run-tests 3600 -m slow -o faulthandler_timeout=600 $(ARGS)
 
 .PHONY: fuzz
 fuzz: .venv/.dev ## fuzz the SIP parser for FUZZ_SECONDS by coverage (atheris); findings go to .run/fuzz/

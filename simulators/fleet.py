@@ -94,6 +94,9 @@ class Member:
     is_door: bool
     number: str
     device: Device | None = None
+    calling: bool = False
+    """It takes part in a call that the fleet has begun. The device itself knows only once the INVITE has reached it, and on a bad
+    line that takes seconds: whoever chose it again in between would hear 486 (Busy Here)."""
 
 
 class FleetDoor(Device):
@@ -211,7 +214,18 @@ class Fleet:
         if pair is None:
             self.tally.calls_skipped += 1
             return
-        door, number = pair
+        for one in pair:
+            one.calling = True
+        try:
+            await self._call_between(*pair)
+        finally:
+            for one in pair:
+                one.calling = False
+
+    async def _call_between(self, caller: Member, called: Member) -> None:
+        """One call, counted."""
+        door, number = caller.device, called.number
+        assert door is not None
         assert door.sip is not None
         log, since, began = door.happenings, door.happenings.mark(), time.monotonic()
         call = door.sip.dial(number)
@@ -229,13 +243,13 @@ class Fleet:
             self.tally.calls_ok += 1
             self.tally.setup_times.append(time.monotonic() - began)
 
-    def _free_pair(self) -> tuple[Device, str] | None:
-        """A door and the number of a monitor of its site, neither in a call."""
+    def _free_pair(self) -> tuple[Member, Member] | None:
+        """A door and a monitor of its site, neither in a call."""
         for door in self._chance.sample(self.members, len(self.members)):
             if door.is_door and _is_free(door):
                 here = [m for m in self.members if m.site == door.site and not m.is_door and _is_free(m)]
-                if here and door.device is not None:
-                    return door.device, self._chance.choice(here).number
+                if here:
+                    return door, self._chance.choice(here)
         return None
 
     async def stop(self) -> None:
@@ -272,7 +286,8 @@ def _device_body(member: Member, site: str, users: dict[str, str]) -> dict[str, 
 
 def _is_free(member: Member) -> bool:
     device = member.device
-    return device is not None and device.sip is not None and device.registered and not device.sip.busy
+    idle = device is not None and device.sip is not None and device.registered and not device.sip.busy
+    return idle and not member.calling
 
 
 async def run_fleet(ready_file: Path, plan: FleetPlan) -> int:
