@@ -239,7 +239,7 @@ class Node:
         # Operations.
         self._add_gauges(core, sip, channel, visitors, bindings)
         self._add_trunk_gauges(trunks)
-        lag = LagSampler(self.metrics.lag.observe)
+        lag = LagSampler(self.metrics.lag.observe, core.lag)
         lag.start()
         self._stack.callback(lag.stop)
         self._health = HealthApp(self.metrics, {"listeners": lambda: None if self._listeners.bound else "none"})

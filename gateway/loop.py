@@ -30,10 +30,10 @@ def install() -> asyncio.AbstractEventLoop:
 
 
 class LagSampler:
-    """Measures how late the loop runs a timer, and tells `observe(seconds)` each time."""
+    """Measures how late the loop runs a timer, and tells each of `observers` the seconds every time."""
 
-    def __init__(self, observe: Callable[[float], None]) -> None:
-        self._observe = observe
+    def __init__(self, *observers: Callable[[float], None]) -> None:
+        self._observers = observers
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -43,7 +43,9 @@ class LagSampler:
         def sample() -> None:
             nonlocal due
             now = loop.time()
-            self._observe(max(0.0, now - due))
+            late = max(0.0, now - due)
+            for observe in self._observers:
+                observe(late)
             due = now + LAG_INTERVAL
             self._timer = loop.call_at(due, sample)
 

@@ -126,7 +126,7 @@ class SipCore:
             limit=self._limits.transactions,
         )
         self._proxy.layer = self._layer
-        self._replies = Replies(self._layer, self._outputs, secret=secret, retry_after=self._limits.retry_after)
+        self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
 
     def advertise(self, transport: str, host: str, port: int, *, ipv6: bool = False) -> None:
         """Name the address that peers of one family reach this transport at (Via, Record-Route): known only once a port 0 is
@@ -145,6 +145,7 @@ class SipCore:
             if answer is not None:
                 self._outputs.append(Send(flow, answer))
             return
+        self._replies.asked(len(data), now)
         if self._overload.pressed and self._puts_off(data, flow, now):
             return
         try:
@@ -160,6 +161,10 @@ class SipCore:
     def backlog(self, waits: bool) -> None:
         """A socket has messages waiting longer than it should, or not any more (`overload.py`)."""
         self._overload.backlog(waits)
+
+    def lag(self, seconds: float) -> None:
+        """The loop ran a timer so late: a sample, taken regularly (`overload.py`)."""
+        self._overload.lag(seconds)
 
     def _puts_off(self, data: bytes, flow: Flow, now: float) -> bool:
         """Under overload, new work of strangers gets its 503 before anything else is done for it."""
@@ -316,7 +321,7 @@ class SipCore:
             return False
         if self._own.user_here(request.target) != b"":
             return False
-        self._layer.reply(
+        self._replies.reply(
             request, flow, make_response(request, 200, to_tag=self._replies.to_tag(key), extra=((b"allow", METHODS),))
         )
         return True
@@ -360,7 +365,7 @@ class SipCore:
             if found == asked:
                 self._replies.refuse(key, request, flow, 503, "facts unavailable", self._replies.retry_after())
             else:
-                self._park(found, Parked(request, flow, None, None, hop), now)
+                self._park(found, Parked(request, flow, None, None, hop, self._replies.octets), now)
             return None
         if found is not None:
             self._outputs.append(Refused("credentials " + found.name.lower(), status, flow))
@@ -368,7 +373,7 @@ class SipCore:
             self._replies.limited(key, request, flow)
             return None
         challenge = self._authentication.challenge(request, status, now, stale=found is not None and found.stale)
-        self._layer.reply(request, flow, make_response(request, status, to_tag=self._replies.to_tag(key), extra=challenge))
+        self._replies.reply(request, flow, make_response(request, status, to_tag=self._replies.to_tag(key), extra=challenge))
         return None
 
     # Facts that were not in memory
@@ -376,6 +381,7 @@ class SipCore:
     def answered(self, question: Question, now: float) -> None:
         """The shell has done what `Fetch(question)` asked, or has given up: go on with what waited for it."""
         for parked in self._parking.leave(question):
+            self._replies.asked(parked.octets, now)
             self._resume(parked, question, now)
 
     def _resume(self, parked: Parked, question: Question, now: float) -> None:
@@ -403,6 +409,7 @@ class SipCore:
 
     def _park_over(self, parked: Parked, now: float) -> None:
         """No room to wait, or waited too long."""
+        self._replies.asked(parked.octets, now)
         if parked.transaction is None:
             key = self._layer.key(parked.request)
             self._replies.refuse(key, parked.request, parked.flow, 503, "facts unavailable", self._replies.retry_after())

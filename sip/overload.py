@@ -1,9 +1,10 @@
 """Overload: what is put off when more comes than can be served (RFC 3261 21.5.4, issue 3 point 8).
 
-The node is pressed while a socket has a backlog (messages wait so long that their senders repeat them, which makes more of them)
-or the transaction table is nearly full. Then new work of sources that have not authenticated lately is put off with 503 and a
-Retry-After, read no further than that answer needs. Whatever continues (credentials, a dialog, a transaction) and whatever comes
-from known sources is served: devices in use do not notice.
+The node is pressed while a socket has a backlog (messages wait so long that their senders repeat them, which makes more of them),
+the loop lags (whatever keeps it busy: handshakes, streams, the admin API) or the transaction table is nearly full. Then new work
+of sources that have not authenticated lately is put off with 503 and a Retry-After, read no further than that answer needs.
+Whatever continues (credentials, a dialog, a transaction) and whatever comes from known sources is served: devices in use do
+not notice.
 """
 
 from typing import Final
@@ -16,6 +17,11 @@ from sip.parser import MAX_LINES
 NEARLY_FULL: Final = 0.9
 """Share of the transaction bound past which strangers wait."""
 
+LATE: Final = 0.1
+"""Seconds of lag that count: a fifth of T1."""
+LATE_SAMPLES: Final = 2
+"""Samples running that are late before it is overload: one alone is a collection or a disk."""
+
 _BEGINS: Final = (b"REGISTER ", b"INVITE ", b"SUBSCRIBE ", b"MESSAGE ", b"OPTIONS ", b"PUBLISH ", b"NOTIFY ", b"REFER ")
 """Methods that can begin something. What is in a dialog or ends something comes with a Route, or is none of these."""
 _CONTINUES: Final = (b"uthorization:", b"\nRoute:")
@@ -23,26 +29,40 @@ _ECHOED: Final = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
 
 
 class Overload:
-    """Whether the node is pressed: `backlogged` is set by the shell, `crowded` when a transaction opens."""
+    """Whether the node is pressed: `backlogged` and `lagging` are set by the shell, `crowded` when a transaction opens."""
 
-    __slots__ = ("_crowd", "backlogged", "crowded", "pressed")
+    __slots__ = ("_crowd", "_late", "backlogged", "crowded", "pressed")
 
     def __init__(self, transactions: int) -> None:
         self._crowd = int(transactions * NEARLY_FULL)
         self.backlogged = False
         self.crowded = False
         self.pressed = False
-        """Either of them; read for every message."""
+        """Any of them; read for every message."""
+        self._late = 0
 
     def backlog(self, waits: bool) -> None:
         """A socket has more waiting than it should, or not any more."""
         self.backlogged = waits
-        self.pressed = waits or self.crowded
+        self._weigh()
+
+    def lag(self, seconds: float) -> None:
+        """The loop ran a timer so late, as it is sampled four times a second or so."""
+        self._late = min(self._late + 1, LATE_SAMPLES) if seconds >= LATE else 0
+        self._weigh()
+
+    @property
+    def lagging(self) -> bool:
+        """Whether the last samples were all late."""
+        return self._late >= LATE_SAMPLES
 
     def held(self, transactions: int) -> None:
         """So many transactions are held now."""
         self.crowded = transactions >= self._crowd
-        self.pressed = self.crowded or self.backlogged
+        self._weigh()
+
+    def _weigh(self) -> None:
+        self.pressed = self.crowded or self.backlogged or self._late >= LATE_SAMPLES
 
 
 def put_off(data: bytes) -> Request | None:

@@ -14,10 +14,10 @@ from sip.timers import NEVER
 class Parked:
     """One waiting request: before authentication without a transaction, after it with both transaction and account.
 
-    `hop` is where a request inside a dialog goes.
+    `hop` is where a request inside a dialog goes, `octets` how large the request was.
     """
 
-    __slots__ = ("account", "flow", "hop", "request", "transaction")
+    __slots__ = ("account", "flow", "hop", "octets", "request", "transaction")
 
     def __init__(
         self,
@@ -26,8 +26,10 @@ class Parked:
         transaction: ServerTransaction | None,
         account: AccountFacts | None,
         hop: Hop | None = None,
+        octets: int = 0,
     ) -> None:
         self.hop = hop
+        self.octets = octets
         self.request = request
         self.flow = flow
         self.transaction = transaction

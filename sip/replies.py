@@ -1,30 +1,48 @@
-"""What the gateway answers on its own account: refusals, with a transaction or without state, each told as an output."""
+"""What the gateway answers on its own account: refusals, with a transaction or without state, each told as an output.
+
+Answers without state over UDP are held to what was asked (`sip.amplification`)."""
 
 from hashlib import blake2b
 
+from sip.amplification import DEAR, allowed, fitted
 from sip.errors import MalformedMessage
-from sip.events import Malformed, Output, Refused
+from sip.events import Malformed, Output, Refused, Send
 from sip.flow import Flow
-from sip.message import Request
+from sip.message import Request, Response
 from sip.responses import make_response
 from sip.server_transaction import ServerTransaction
+from sip.source_limits import SourceLimits
 from sip.transaction_layer import TransactionLayer
-from sip.via_fixup import stamp_received
+from sip.via_fixup import reply_flow, stamp_received
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Replies:
-    """Answers over one transaction layer. `secret` keys the To tags, `retry_after` is the least of the seconds a 503 asks for."""
+    """Answers over one transaction layer. `secret` keys the To tags, `retry_after` is the least of the seconds a 503 asks for.
 
-    __slots__ = ("_layer", "_outputs", "_seconds", "_tag_begun")
+    What is answered is the message that `asked` was told of last.
+    """
 
-    def __init__(self, layer: TransactionLayer, outputs: list[Output], *, secret: bytes, retry_after: int) -> None:
+    __slots__ = ("_layer", "_now", "_outputs", "_seconds", "_sources", "_tag_begun", "octets")
+
+    def __init__(
+        self, layer: TransactionLayer, outputs: list[Output], sources: SourceLimits, *, secret: bytes, retry_after: int
+    ) -> None:
         self._layer = layer
         self._outputs = outputs
+        self._sources = sources
+        self._now = 0.0
+        self.octets = 0
+        """Of the message being answered, as it arrived."""
         self._seconds = retry_after
         # Keyed once: to begin from a copy costs half.
         self._tag_begun = blake2b(key=blake2b(b"portico to tag", key=secret[:64], digest_size=32).digest(), digest_size=8)
+
+    def asked(self, octets: int, now: float) -> None:
+        """A message of so many octets is to be answered."""
+        self.octets = octets
+        self._now = now
 
     def answer(self, transaction: ServerTransaction, status: int, why: str, now: float, extra: Headers = ()) -> None:
         """Refuse a request that has a transaction."""
@@ -38,7 +56,24 @@ class Replies:
     def refuse(self, key: bytes, request: Request, flow: Flow, status: int, why: str, extra: Headers = ()) -> None:
         """Refuse a request without state."""
         self._outputs.append(Refused(why, status, flow))
-        self._layer.reply(request, flow, make_response(request, status, to_tag=self.to_tag(key), extra=extra))
+        self.reply(request, flow, make_response(request, status, to_tag=self.to_tag(key), extra=extra))
+
+    def reply(self, request: Request, flow: Flow, response: Response) -> None:
+        """Answer without state: a repeat will be answered afresh (8.2.7). Raises MalformedMessage for a broken Via."""
+        to = reply_flow(request.top_via, flow)
+        if flow.reliable:
+            self._outputs.append(Send(to, response.to_bytes()))
+            return
+        most = allowed(self.octets)
+        data = fitted(response, most)
+        if (
+            len(data) <= most
+            or self._sources.is_known(flow.source, self._now)
+            or self._sources.spend(flow.source, self._now, DEAR)
+        ):
+            self._outputs.append(Send(to, data))
+        else:
+            self._outputs.append(Refused("answer too large", 0, flow))
 
     def limited(self, key: bytes, request: Request, flow: Flow) -> None:
         """No answer to a source without credit where it will ask again by itself; on a stream nobody repeats."""
@@ -65,6 +100,6 @@ class Replies:
             try:
                 stamp_received(partial, flow)
                 response = make_response(partial, error.status, error.reason, to_tag=self._layer.token(8))
-                self._layer.reply(partial, flow, response)
+                self.reply(partial, flow, response)
             except MalformedMessage:
                 return  # what is broken is what an answer is made of, the Via above all: there is no way back

@@ -48,8 +48,8 @@ class SourceLimits:
         held = self._known.get(source)
         return held is not None and now - held.authenticated <= KNOWN_SECONDS
 
-    def spend(self, source: bytes, now: float) -> bool:
-        """Pay for one unauthenticated request. False: there is no credit left."""
+    def spend(self, source: bytes, now: float, cost: float = 1.0) -> bool:
+        """Pay for one unauthenticated request. False: there is not so much credit left."""
         held = self._known.get(source)
         if held is not None and now - held.authenticated <= KNOWN_SECONDS:
             left = min(KNOWN_CREDIT, held.left + (now - held.updated) * KNOWN_PER_SECOND)
@@ -59,8 +59,8 @@ class SourceLimits:
                 held = self._enter(self._strangers, source, STRANGER_CREDIT, now)
             left = min(STRANGER_CREDIT, held.left + (now - held.updated) * STRANGER_PER_SECOND)
         held.updated = now
-        held.left = left - 1.0 if left >= 1.0 else left
-        return left >= 1.0
+        held.left = left - cost if left >= cost else left
+        return left >= cost
 
     def authenticated(self, source: bytes, now: float) -> None:
         """Somebody at this source has given a right password: the source is known, and its challenge is paid back."""

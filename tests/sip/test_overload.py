@@ -5,7 +5,7 @@ import pytest
 from sip.events import Refused
 from sip.limits import SipLimits
 from sip.message import Request
-from sip.overload import Overload, put_off
+from sip.overload import LATE, LATE_SAMPLES, Overload, put_off
 from sip.parser import parse
 from tests.sip.phones import Phone, Stage
 
@@ -96,6 +96,36 @@ def test_a_broken_via_gets_the_usual_treatment() -> None:
     stage, _, stranger = pressed()
     stage.book.receive(stranger.register().replace(b"SIP/2.0/UDP", b"SIP/2.0 UDP"), stranger.flow).sees()
     assert stage.said(Refused) == []
+
+
+def test_a_lagging_loop_puts_strangers_off_until_it_is_in_time_again() -> None:
+    stage = Stage()
+    known, stranger = stage.registered("A", "100"), stage.phone("S", "101")
+    stage.core.lag(5.0)
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 401 REGISTER")
+    stage.core.lag(LATE)
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 503 REGISTER")
+    stage.book.receive(known.register(cseq=50), known.flow).sees("A 401 REGISTER")
+    stage.book.receive(stage.challenged(known, known.request(b"MESSAGE", b"sip:100@gw.test")), known.flow)
+    assert stage.last(known).status == 480
+    stage.book._unseen.clear()
+    stage.core.lag(0.0)
+    stage.book.receive(stranger.register(), stranger.flow).sees("S 401 REGISTER")
+
+
+def test_lag_counts_only_when_sample_after_sample_is_late() -> None:
+    overload = Overload(100)
+    for late in (LATE, 0.0, 10.0, LATE / 2, 3.0, 0.0):
+        overload.lag(late)
+        assert not overload.pressed
+    for sample in range(1, 5):
+        overload.lag(LATE)
+        assert overload.pressed == overload.lagging == (sample >= LATE_SAMPLES)
+    overload.backlog(True)
+    overload.lag(0.0)
+    assert (overload.lagging, overload.pressed) == (False, True)
+    overload.backlog(False)
+    assert not overload.pressed
 
 
 def test_pressed_is_either_of_the_two() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.sip.phones import Stage
+from tests.sip.test_amplification import DEVICE
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from tests.sip.phones import Stage
 def test_a_client_that_stumbles_over_other_challenges_is_offered_md5_alone(agent: bytes, offered: list[str]) -> None:
     stage = Stage()
     phone = stage.phone("D", "101")
-    data = phone.register(b"User-Agent: " + agent)
+    data = phone.register(b"User-Agent: " + agent, *DEVICE)
     stage.book.receive(data, phone.flow).sees("D 401 REGISTER")
     challenges = stage.last(phone).all(b"www-authenticate")
     assert [one.partition(b"algorithm=")[2].partition(b",")[0].decode() for one in challenges] == offered
