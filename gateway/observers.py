@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable
 
+from prometheus_client import Counter
+
 from autop.observer import Outcome, Reason
 from gateway.logbook import Logbook
 from gateway.metrics import SIP_METHODS, Metrics
@@ -32,6 +34,8 @@ class SipObserver:
         metrics.counter(
             "portico_sip_responses_total", "SIP responses by class.", ("class", "transport", "direction"), self._responses_sent
         )
+        self._refused: dict[tuple[str, str], Counter] = {}
+        """By reason and transport: under a flood one is counted for nearly every datagram."""
 
     def __call__(self, output: events.Output) -> None:
         if type(output) is events.Send:
@@ -44,11 +48,16 @@ class SipObserver:
             else:
                 self._first(*key)
             return
+        if type(output) is events.Refused:
+            reason, transport = output.reason, output.flow.transport
+            counted = self._refused.get((reason, transport))
+            if counted is None:
+                counted = self._refused[reason, transport] = self._metrics.sip_refused.labels(reason, transport)
+            counted.inc()
+            return
         match output:
             case events.BindingsChanged(aor, bindings) if bindings:
                 self._presence.seen(aor)
-            case events.Refused(reason, _, flow):
-                self._metrics.sip_refused.labels(reason, flow.transport).inc()
             case events.Malformed(reason, flow):
                 self._metrics.sip_parse_errors.labels(reason, flow.transport).inc()
             case events.CallEnded(facts):

@@ -23,7 +23,7 @@ from sip.location import Location
 from sip.loop_detection import is_looping
 from sip.message import Request
 from sip.outbound import DialogTokens, Hop
-from sip.overload import Overload, put_off
+from sip.overload import Overload, begins, put_off
 from sip.own_address import OwnAddress
 from sip.parking import Parked, Parking
 from sip.parser import parse
@@ -167,10 +167,13 @@ class SipCore:
         self._overload.lag(seconds)
 
     def _puts_off(self, data: bytes, flow: Flow, now: float) -> bool:
-        """Under overload, new work of strangers gets its 503 before anything else is done for it."""
+        """Under overload, new work of strangers gets its 503, or is dropped, before anything else is done for it."""
         self._overload.held(self._layer.server_count + self._layer.client_count)
         if not self._overload.pressed or self._sources.is_known(flow.source, now):
             return False
+        if not flow.reliable and begins(data) and not self._overload.answers(now):
+            self._outputs.append(Refused("overload", 0, flow))
+            return True
         request = put_off(data)
         if request is None:
             return False

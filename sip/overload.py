@@ -17,6 +17,10 @@ from sip.parser import MAX_LINES
 NEARLY_FULL: Final = 0.9
 """Share of the transaction bound past which strangers wait."""
 
+REFUSALS_PER_SECOND: Final = 2000.0
+REFUSALS_AT_ONCE: Final = 200.0
+"""503s to strangers over UDP. What comes beyond is not even answered: to read and drop costs a tenth of a 503, and the sooner the
+kernel's queue is empty the fewer of the known devices' messages are lost at its end."""
 LATE: Final = 0.1
 """Seconds of lag that count: a fifth of T1."""
 LATE_SAMPLES: Final = 2
@@ -31,7 +35,7 @@ _ECHOED: Final = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
 class Overload:
     """Whether the node is pressed: `backlogged` and `lagging` are set by the shell, `crowded` when a transaction opens."""
 
-    __slots__ = ("_crowd", "_late", "backlogged", "crowded", "pressed")
+    __slots__ = ("_crowd", "_late", "_refusals", "_refused_at", "backlogged", "crowded", "pressed")
 
     def __init__(self, transactions: int) -> None:
         self._crowd = int(transactions * NEARLY_FULL)
@@ -40,6 +44,8 @@ class Overload:
         self.pressed = False
         """Any of them; read for every message."""
         self._late = 0
+        self._refusals = REFUSALS_AT_ONCE
+        self._refused_at = 0.0
 
     def backlog(self, waits: bool) -> None:
         """A socket has more waiting than it should, or not any more."""
@@ -61,14 +67,26 @@ class Overload:
         self.crowded = transactions >= self._crowd
         self._weigh()
 
+    def answers(self, now: float) -> bool:
+        """Whether one more stranger on UDP gets his 503."""
+        left = min(REFUSALS_AT_ONCE, self._refusals + (now - self._refused_at) * REFUSALS_PER_SECOND)
+        self._refused_at = now
+        self._refusals = left - 1.0 if left >= 1.0 else left
+        return left >= 1.0
+
     def _weigh(self) -> None:
         self.pressed = self.crowded or self.backlogged or self._late >= LATE_SAMPLES
+
+
+def begins(data: bytes) -> bool:
+    """Whether these octets look like a request that begins something."""
+    return data.startswith(_BEGINS) and not any(mark in data for mark in _CONTINUES)
 
 
 def put_off(data: bytes) -> Request | None:
     """As much of a new request as its 503 needs, or None for what must be looked at whole: responses, requests that continue
     something, and whatever is not plainly spelled."""
-    if not data.startswith(_BEGINS) or any(mark in data for mark in _CONTINUES):
+    if not begins(data):
         return None
     head = data.partition(b"\r\n\r\n")[0]
     lines = head.split(b"\r\n")

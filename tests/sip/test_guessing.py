@@ -1,9 +1,11 @@
 """Password guessing per (source, user): the table alone, then black box on the core (S02)."""
 
 from sip.directory import AccountFacts
-from sip.events import Refused
+from sip.events import Refused, Send
 from sip.flow import Flow
 from sip.guessing import FAILURES, PAUSE, WINDOW, Guessing
+from sip.message import Response
+from sip.parser import parse
 from tests.sip.phones import Phone, Stage
 
 
@@ -112,3 +114,35 @@ def test_addresses_of_one_ipv6_64_are_one_source() -> None:
         stage.add(phone)
         assert attempt(stage, phone, b"wrong") == 401
     assert limited(stage) == 1
+
+
+def test_a_word_list_for_ten_minutes_gets_twenty_words_looked_at() -> None:
+    """S02 in simulated time: 10,000 words over 600 s from one source, the right one in the middle. Ten are looked at, then none
+    for 300 s, then ten more. The device elsewhere registers at every tenth part of it."""
+    stage = Stage()
+    device = stage.registered("D", "101", host="198.51.100.1")
+    guesser = stage.phone("G", "101", host="203.0.113.9", account=False)
+    words, right = 10_000, 5_000
+    data = guesser.register()
+    stage.core.receive(data, guesser.flow, 0.0)
+    (challenge,) = [one for one in stage.core.take() if isinstance(one, Send)]
+    answer = parse(challenge.data)
+    assert isinstance(answer, Response)
+    looked_at = limited = 0
+    for number in range(1, words + 1):
+        now = number * 600.0 / words
+        if number % 4_000 == 0:  # a nonce lasts 300 s, and the guesser knows
+            stage.core.receive(data, guesser.flow, now)
+            answer = next((parse(one.data) for one in stage.core.take() if isinstance(one, Send)), answer)  # type: ignore[assignment]
+        guesser.password = device.password if number == right else b"word-%d" % number
+        stage.core.receive(guesser.with_credentials(data, answer), guesser.flow, now)
+        for output in stage.core.take():
+            if isinstance(output, Refused):
+                looked_at += output.reason == "credentials refused"
+                limited += output.reason == "credentials limited"
+            assert not (isinstance(output, Send) and output.data.startswith(b"SIP/2.0 2"))
+        if number % 1_000 == 0:
+            stage.book.at(now)
+            stage.register(device)
+    assert looked_at == 2 * FAILURES
+    assert looked_at + limited == words

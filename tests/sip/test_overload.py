@@ -5,7 +5,7 @@ import pytest
 from sip.events import Refused
 from sip.limits import SipLimits
 from sip.message import Request
-from sip.overload import LATE, LATE_SAMPLES, Overload, put_off
+from sip.overload import LATE, LATE_SAMPLES, REFUSALS_AT_ONCE, REFUSALS_PER_SECOND, Overload, put_off
 from sip.parser import parse
 from tests.sip.phones import Phone, Stage
 
@@ -111,6 +111,31 @@ def test_a_lagging_loop_puts_strangers_off_until_it_is_in_time_again() -> None:
     stage.book._unseen.clear()
     stage.core.lag(0.0)
     stage.book.receive(stranger.register(), stranger.flow).sees("S 401 REGISTER")
+
+
+def test_beyond_so_many_503s_a_second_strangers_on_udp_are_dropped() -> None:
+    stage, known, _ = pressed()
+    stage.book.at(10.0)
+    for when, answered in ((10.0, REFUSALS_AT_ONCE), (10.05, 0.05 * REFUSALS_PER_SECOND)):
+        stage.book.at(when)
+        before = len(stage.said(Refused))
+        for number in range(500):
+            stranger = stage.phone(f"S{number}", f"s{number}", host=f"203.0.{number // 250}.{number % 250 + 1}")
+            stage.book.receive(stranger.register(), stranger.flow)
+        told = [one.status for one in stage.said(Refused)[before:]]
+        assert set(told) == {503, 0}
+        assert abs(told.count(503) - answered) <= 1
+        stage.book._unseen.clear()
+        stage.book.receive(known.register(cseq=50), known.flow).sees("A 401 REGISTER")
+
+
+def test_strangers_on_streams_are_always_told() -> None:
+    stage, _, stranger = pressed()
+    stranger.flow = stranger.flow.__class__("tcp", "1", stranger.flow.host, stranger.flow.port)
+    for _ in range(500):
+        stage.core.receive(stranger.register().replace(b"/UDP", b"/TCP"), stranger.flow, 0.0)
+    assert [one.status for one in stage.said(Refused)] == []
+    assert [one.status for one in stage.core.take() if isinstance(one, Refused)] == 500 * [503]
 
 
 def test_lag_counts_only_when_sample_after_sample_is_late() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from sip.message import Request, Response
 from sip.parser import parse
+from tests.sip.test_amplification import DEVICE
 from tests.system.udp_phone import House, UdpPhone, running_house
 
 pytestmark = pytest.mark.system
@@ -213,7 +214,7 @@ def test_trap_23_the_digest_matrix(house: House) -> None:
 
     def register(**edits: bytes) -> Response:
         """A REGISTER answering the first challenge, with the count and the parameters asked for."""
-        made = phone.with_credentials(phone.register(), challenge, nc=int(edits.pop("nc", b"1")))
+        made = phone.with_credentials(phone.register(*DEVICE), challenge, nc=int(edits.pop("nc", b"1")))
         for name, new in edits.items():
             made = made.replace(nonce if name == "nonce" else SPELLED[name], new)
         return phone.asks(made)
@@ -221,7 +222,7 @@ def test_trap_23_the_digest_matrix(house: House) -> None:
     def stale(response: Response) -> bool:
         return all(b"stale=true" in value for value in response.all(b"www-authenticate"))
 
-    challenge = phone.asks(phone.register())  # A
+    challenge = phone.asks(phone.register(*DEVICE))  # A
     assert challenge.status == 401
     nonce = challenge.all(b"www-authenticate")[0].split(b'nonce="')[1].split(b'"')[0]
     assert [value.partition(b"algorithm=")[2].partition(b",")[0] for value in challenge.all(b"www-authenticate")] == [
