@@ -28,6 +28,8 @@ KAMAILIO = "kamailio"
 KAMAILIO_FM = "kamailio -x fm"
 REGISTRATION = "registration"
 CALL = "call"
+CONFIG = '[sip]\ndomains = ["gw.test"]\n'
+"""The name that the probes of `bench_sip_delay` use for every server."""
 IDLE_SECONDS = 5.0
 """How long each server is watched idle before the first round."""
 
@@ -55,7 +57,7 @@ def run(console: Console, arguments: Sequence[str]) -> Outcome:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bench-")))
         console.print(f"Starting the servers and registering {options.users} users with each ...")
-        servers = [_warm(server) for server in _start(stack, folder, options.users)]
+        servers = [warm(server) for server in start(stack, folder, options.users)]
         rounds: list[Round] = []
         for number in range(options.rounds):
             for server in servers:
@@ -76,12 +78,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _start(stack: ExitStack, folder: Path, users: int) -> list[Server]:
+def start(stack: ExitStack, folder: Path, users: int) -> list[Server]:
     """Portico on its embedded store, and two Kamailios; the same user names everywhere, so that messages are equally long."""
     own, plain, fm = (folder / name for name in ("portico", "kamailio", "kamailio-fm"))
     for each_folder in (own, plain, fm):
         each_folder.mkdir()
-    gateway = stack.enter_context(RunningGateway(own, loopback_config("warning")))
+    gateway = stack.enter_context(RunningGateway(own, loopback_config("warning", more=CONFIG)))
     accounts = each_calls_the_next(add_devices(gateway, add_site(gateway, "Bench"), users))
     shared = [replace(user, password=PASSWORD) for user in accounts]
     servers = [Server(PORTICO, gateway.pid, gateway.address("sip_udp"), accounts, free_udp_port(), own)]
@@ -91,7 +93,7 @@ def _start(stack: ExitStack, folder: Path, users: int) -> list[Server]:
     return servers
 
 
-def _warm(server: Server) -> Server:
+def warm(server: Server) -> Server:
     """Register everybody, make some calls, then watch the server doing nothing."""
     registered = register(server.address, server.folder, server.users, server.port, rate=200)
     made, _ = call(server.address, server.folder, server.users, server.port, calls=20)
