@@ -1,9 +1,7 @@
 """What the packages tell, turned into metrics, signs of life, log lines and audit entries. One observer per package."""
 
 import logging
-from collections.abc import Iterable
-
-from prometheus_client import Counter
+from collections.abc import Callable, Iterable
 
 from autop.observer import Outcome, Reason
 from gateway.logbook import Logbook
@@ -34,8 +32,8 @@ class SipObserver:
         metrics.counter(
             "portico_sip_responses_total", "SIP responses by class.", ("class", "transport", "direction"), self._responses_sent
         )
-        self._refused: dict[tuple[str, str], Counter] = {}
-        """By reason and transport: under a flood one is counted for nearly every datagram."""
+        self._refused: dict[tuple[str, str], Callable[[], None]] = {}
+        """Counts one more, by reason and transport: under a flood that is nearly every datagram."""
 
     def __call__(self, output: events.Output) -> None:
         if type(output) is events.Send:
@@ -50,10 +48,10 @@ class SipObserver:
             return
         if type(output) is events.Refused:
             reason, transport = output.reason, output.flow.transport
-            counted = self._refused.get((reason, transport))
-            if counted is None:
-                counted = self._refused[reason, transport] = self._metrics.sip_refused.labels(reason, transport)
-            counted.inc()
+            count = self._refused.get((reason, transport))
+            if count is None:
+                count = self._refused[reason, transport] = self._metrics.sip_refused.labels(reason, transport).inc
+            count()
             return
         match output:
             case events.BindingsChanged(aor, bindings) if bindings:
