@@ -22,8 +22,9 @@ BACKLOG = 1024 * 1024
 """Octets of kernel memory waiting past which we are behind: about 800 messages, a tenth of a second of work."""
 _SO_MEMINFO = 55
 """Linux: an array of 32-bit numbers, of which the first is what the receive queue takes up now (sock_diag.h, SK_MEMINFO_*)."""
-MAX_FLOWS = 131_072
-"""Flow objects kept for addresses seen; past it all are made afresh."""
+MAX_FLOWS = 65_536
+"""Flow objects kept for addresses seen; past it all are made afresh. They are most of what a flood from ever new addresses costs:
+twice as many were 63 MiB (test_sip_attacks.py)."""
 
 
 class UdpSocket:

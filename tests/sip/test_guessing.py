@@ -133,7 +133,9 @@ def test_a_word_list_for_ten_minutes_gets_twenty_words_looked_at() -> None:
         now = number * 600.0 / words
         if number % 4_000 == 0:  # a nonce lasts 300 s, and the guesser knows
             stage.core.receive(data, guesser.flow, now)
-            answer = next((parse(one.data) for one in stage.core.take() if isinstance(one, Send)), answer)  # type: ignore[assignment]
+            for output in stage.core.take():
+                answer = parse(output.data) if isinstance(output, Send) else answer
+                assert isinstance(answer, Response)
         guesser.password = device.password if number == right else b"word-%d" % number
         stage.core.receive(guesser.with_credentials(data, answer), guesser.flow, now)
         for output in stage.core.take():

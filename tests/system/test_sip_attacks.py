@@ -27,7 +27,7 @@ AT_ONCE = 100
 
 FLOOD_SECONDS = 40.0
 TIMES = 5
-"""The flood's rate over the capacity."""
+"""The flood's rate over the capacity; what a busy machine lets it send may be less, but must be twice the capacity."""
 MEMORY = 64 * 1024 * 1024
 FLOOD = r"""
 import random, socket, sys, time
@@ -137,7 +137,7 @@ def test_a_flood_of_every_method(house: House) -> None:
         f"afterwards {after.percentile(0.99):.3f} s; memory + {(most - before) / 2**20:.1f} MiB"
     )
     print(said)
-    assert sent > 0.6 * rate * FLOOD_SECONDS, f"the flood was too slow: {said}"
+    assert sent > 2 * rate / TIMES * FLOOD_SECONDS, f"the flood was less than twice the capacity: {said}"
     assert answered > 0.2 * sent, f"it was no overload: {said}"
     assert during.tried >= 50, said
     assert len(during.seconds) >= 0.99 * during.tried, said

@@ -222,7 +222,8 @@ def test_malformed_sip_is_answered_or_dropped_and_counted_never_an_error(tmp_pat
 def test_the_digest_algorithms_offered_are_the_configured_ones(tmp_path: Path, setting: str, offered: list[str]) -> None:
     register_request = (
         b"REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKr;rport\r\nMax-Forwards: 70\r\n"
-        b"From: <sip:1@127.0.0.1>;tag=1\r\nTo: <sip:1@127.0.0.1>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n"
+        b"From: <sip:1@127.0.0.1>;tag=1\r\nTo: <sip:1@127.0.0.1>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\n"
+        b"User-Agent: " + 300 * b"x" + b"\r\nContent-Length: 0\r\n\r\n"  # long enough for all three (sip/amplification.py)
     )
     with (
         RunningGateway(tmp_path, loopback_config(more=f"[sip]\n{setting}\n")) as gateway,
