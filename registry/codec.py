@@ -18,7 +18,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgpack
 
 from registry.errors import UnreadableRecord
-from registry.location import AorBindings
+from registry.location import AorBindings, AorPush
 from registry.mac import MacAddress
 from registry.records import (
     Account,
@@ -47,6 +47,7 @@ MAX_BODY = 262_144
 KINDS: dict[str, type[Any]] = {
     "Account": Account,
     "AorBindings": AorBindings,
+    "AorPush": AorPush,
     "ApiToken": ApiToken,
     "AuditEntry": AuditEntry,
     "CallRecord": CallRecord,

@@ -1,6 +1,7 @@
-"""What the location service holds: the bindings of an address of record (RFC 3261 section 10, RFC 5626)."""
+"""What the location service holds: the bindings of an address of record (RFC 3261 section 10, RFC 5626), and how to wake its
+apps (RFC 8599)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +39,32 @@ class AorBindings:
 
     def indexes(self) -> dict[str, str]:
         return {"node": self.node}
+
+
+@dataclass(frozen=True, slots=True)
+class PushParameters:
+    """How one app asked to be woken (RFC 8599 section 4.1): push service, its name for the app's installation, and more of its.
+
+    `sealed_prid` is the PRID sealed with context "push:<aor>" (vault.py): whoever knows it can bother its owner. `instance_id`
+    is the app's +sip.instance, "" where it has none.
+    """
+
+    provider: str
+    sealed_prid: bytes = field(repr=False)
+    param: str = ""
+    instance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AorPush:
+    """The push parameters of all apps of one AOR, oldest first. Soft state that outlives the bindings: apps sleep."""
+
+    aor: str
+    apps: tuple[PushParameters, ...]
+
+    @property
+    def key(self) -> str:
+        return self.aor
+
+    def indexes(self) -> dict[str, str]:
+        return {}

@@ -346,9 +346,45 @@ class CallResult(StrEnum):
     FAILED = "failed"
 
 
+class CallEvent(StrEnum):
+    """What a step of a call's trace tells. It answers "why did my phone not ring"."""
+
+    INVITE = "invite"
+    """The INVITE was sent to a device of the account."""
+    UNREACHABLE = "unreachable"
+    """The account has no device that is registered and no app that could be woken."""
+    PUSH = "push"
+    """The push service was asked to wake the account's apps."""
+    PUSH_ACCEPTED = "push-accepted"
+    PUSH_REFUSED = "push-refused"
+    """The push service did not take it; the reason says why, of a fixed set (`gateway/push/outcome.py`)."""
+    REGISTERED = "registered"
+    """An app that was waited for has registered."""
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    FAILED = "failed"
+    """The account's device ended its part; the reason is the SIP status."""
+    CANCELLED = "cancelled"
+    """Its ringing, or the waiting for it, was ended; the reason says why: answered-elsewhere or given-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallStep:
+    """One step of a call's trace: seconds since its INVITE came, what, for which account, and why."""
+
+    at: float
+    event: CallEvent
+    account: str
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call: who called what, who rang, who answered, for how long. Keys sort by time (see `time_key`)."""
+    """One call: who called what, who rang, who answered, for how long. Keys sort by time (see `time_key`).
+
+    `woken` are the accounts whose apps got a push, `missed` those that should have been reached and were not, in a call that
+    nobody answered. `trace` is bounded (`sip/call_record.py`).
+    """
 
     id: str
     site: str
@@ -363,6 +399,9 @@ class CallRecord:
     ended_by: str
     status: int
     call_id: str
+    woken: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    trace: tuple[CallStep, ...] = ()
 
     @property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 from registry.location import Binding
 from sip.flow import Flow, parse_flow
+from sip.push import without_push
 
 
 class LiveBinding:
@@ -56,9 +57,9 @@ class LiveBinding:
 
     def stored(self, offset: float) -> Binding:
         """The form the registry keeps; its `expires` is our monotonic time plus `offset`: minus now gives seconds to live, wall
-        minus now the wall clock."""
+        minus now the wall clock. Push parameters are kept apart, and sealed (`AorPush`)."""
         return Binding(
-            contact=_text(self.contact),
+            contact=_text(without_push(self.contact)),
             flow=self.flow.name,
             call_id=_text(self.call_id),
             cseq=self.cseq,

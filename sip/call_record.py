@@ -7,13 +7,17 @@ beyond the bound is carried but not recorded as live (its record ends with the a
 
 from collections.abc import Callable
 
-from registry.records import CallResult
+from registry.records import CallEvent, CallResult, CallStep
 from sip.deadlines import DeadlineHeap, Timed
 from sip.events import CallEnded, CallFacts, CallStarted, Output
 from sip.timers import NEVER
 
 _LOOK_AFTER = 600.0
 """Most calls are over within this many seconds, and are not held in memory by their deadline for longer."""
+MAX_TRACE = 64
+"""Steps of one call's trace; what comes later is left out."""
+_DECLINED = frozenset((486, 600, 603, 606))
+"""Answers of somebody who knows of the call: it is no missed one."""
 _BUSY = frozenset((486, 600))
 _NO_ANSWER = frozenset((408, 430, 480))
 _REFUSED = frozenset((403, 603, 606))
@@ -22,7 +26,21 @@ _REFUSED = frozenset((403, 603, 606))
 class Call(Timed):
     """One call while it lives."""
 
-    __slots__ = ("answered_at", "answered_by", "call_id", "caller", "caller_tag", "dialled", "log", "rang", "site", "started")
+    __slots__ = (
+        "answered_at",
+        "answered_by",
+        "call_id",
+        "caller",
+        "caller_tag",
+        "declined",
+        "dialled",
+        "log",
+        "rang",
+        "site",
+        "started",
+        "steps",
+        "woken",
+    )
 
     def __init__(
         self, log: "CallLog", call_id: bytes, caller_tag: bytes, site: str, caller: str, dialled: str, now: float
@@ -36,17 +54,39 @@ class Call(Timed):
         self.dialled = dialled
         self.started = now
         self.rang: list[str] = []
+        self.woken: list[str] = []
+        self.declined: list[str] = []
+        self.steps: list[tuple[float, CallEvent, str, str]] = []
         self.answered_by = ""
         self.answered_at = NEVER
 
-    def ringing(self, account: str) -> None:
+    def note(self, now: float, event: CallEvent, account: str, reason: str = "") -> None:
+        """One more step of the trace."""
+        if len(self.steps) < MAX_TRACE:
+            self.steps.append((now - self.started, event, account, reason))
+
+    def ringing(self, account: str, now: float) -> None:
         """A 180 or 183 came from this account."""
         if account not in self.rang:
             self.rang.append(account)
+            self.note(now, CallEvent.RINGING, account)
+
+    def failed(self, account: str, status: int, now: float) -> None:
+        """A device of this account ended its branch with an error, or was given up."""
+        if status in _DECLINED and account not in self.declined:
+            self.declined.append(account)
+        self.note(now, CallEvent.FAILED, account, str(status))
+
+    def pushed(self, account: str, now: float) -> None:
+        """The account's apps are to be woken."""
+        if account not in self.woken:
+            self.woken.append(account)
+        self.note(now, CallEvent.PUSH, account)
 
     def facts(self, now: float, result: CallResult | None, ended_by: str, status: int) -> CallFacts:
         """The record as of now."""
         answered = self.answered_at != NEVER
+        reached = [*self.rang, *[one for one in self.woken if one not in self.rang]]
         return CallFacts(
             call_id=self.call_id.decode("utf-8", "replace"),
             site=self.site,
@@ -60,6 +100,9 @@ class Call(Timed):
             result=result,
             ended_by=ended_by,
             status=status,
+            woken=tuple(self.woken),
+            missed=() if answered else tuple(one for one in reached if one not in self.declined),
+            trace=tuple([CallStep(round(at, 3), event, account, why) for at, event, account, why in self.steps]),
         )
 
     def fire(self, now: float) -> None:
@@ -92,6 +135,7 @@ class CallLog:
             return
         call.answered_by = account
         call.answered_at = now
+        call.note(now, CallEvent.ANSWERED, account)
         if len(self._live) >= self._limit:
             self._emit(CallEnded(call.facts(now, CallResult.ANSWERED, "", 200)))
             return

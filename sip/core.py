@@ -8,28 +8,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from registry.location import Binding
+from sip.admission import Admission
 from sip.authentication import Authentication
 from sip.binding import LiveBinding
 from sip.call_policy import Destination, destination
 from sip.call_record import CallLog
 from sip.deadlines import DeadlineHeap
 from sip.digest import ALGORITHMS
-from sip.directory import AccountFacts, AccountQuestion, Directory, Question
+from sip.directory import AccountFacts, Directory, PushDirectory, PushQuestion, Question
 from sip.errors import MalformedMessage
-from sip.events import Authenticated, BindingsChanged, Fetch, Output, Refused, Send
+from sip.events import BindingsChanged, Output, Refused, Send
 from sip.flow import Flow
 from sip.limits import SipLimits
 from sip.location import Location
-from sip.loop_detection import is_looping
 from sip.message import Request
 from sip.outbound import DialogTokens, Hop
+from sip.outgoing import Outgoing
 from sip.overload import Overload, begins, put_off
 from sip.own_address import OwnAddress
-from sip.parking import Parked, Parking
+from sip.parking import Parked
 from sip.parser import parse
 from sip.proxy import Proxy
-from sip.registrar import register
-from sip.replies import Headers, Replies
+from sip.registration import Registration
+from sip.replies import Replies
 from sip.responses import make_response
 from sip.route_preprocessing import take_own_routes
 from sip.server_transaction import ServerTransaction
@@ -38,10 +39,9 @@ from sip.stun import binding_response, is_stun
 from sip.timers import Timers
 from sip.transaction_layer import TransactionLayer
 from sip.via_fixup import stamp_received
+from sip.waiting import WaitingRoom
 
 METHODS = b"INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, MESSAGE, INFO, UPDATE, PRACK, SUBSCRIBE, NOTIFY, REFER"
-EXTENSIONS = frozenset((b"path", b"outbound", b"gruu"))
-"""Option tags a REGISTER may require of us (RFC 3327, RFC 5626, RFC 5627)."""
 _KEEPALIVES = frozenset((b"\r\n\r\n", b"\r\n", b"\0", b"\0\0\0\0", b""))
 
 
@@ -52,6 +52,7 @@ class Census(NamedTuple):
     client_transactions: int
     calls: int
     parked: int
+    waiting: int
     aors: int
     bindings: int
 
@@ -62,6 +63,7 @@ class SipCore:
     `secret` keys nonces and dialog tokens and is the same on every node. `started` is the present `now`: nonces from before it
     are stale, because which of their counts were used is forgotten. `advertised` maps a transport ("udp") to the host and port
     that peers reach it at; `advertise` adds one later. `algorithms` are offered in this order (RFC 8760: strongest first).
+    `push` knows the apps that sleep (RFC 8599); None: no app is woken.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class SipCore:
         timers: Timers | None = None,
         algorithms: Sequence[bytes] = ALGORITHMS,
         started: float = 0.0,
+        push: PushDirectory | None = None,
     ) -> None:
         self._limits = limits or SipLimits()
         timers = timers or Timers()
@@ -106,16 +109,13 @@ class SipCore:
             give_up_after=self._limits.call_seconds,
         )
         self._overload = Overload(self._limits.transactions)
-        self._parking = Parking(self._deadlines, self._park_over, limit=self._limits.parked, seconds=self._limits.parked_seconds)
         self._proxy = Proxy(
-            own=self._own,
-            tokens=self._tokens,
+            outgoing=Outgoing(self._own, self._tokens, self._authentication),
             location=self._location,
             calls=self._calls,
             deadlines=self._deadlines,
             timers=timers,
             limits=self._limits,
-            authentication=self._authentication,
         )
         self._layer = TransactionLayer(
             self._proxy,
@@ -125,8 +125,32 @@ class SipCore:
             timers=timers,
             limit=self._limits.transactions,
         )
-        self._proxy.layer = self._layer
+        self._waiting = WaitingRoom(
+            self._proxy,
+            location=self._location,
+            directory=directory,
+            push=push,
+            deadlines=self._deadlines,
+            outputs=self._outputs,
+            limit=self._limits.waiting,
+            seconds=self._limits.waiting_seconds,
+        )
+        self._registration = Registration(self._location, self._limits, push, self._outputs.append)
+        self._proxy.layer, self._proxy.waiting = self._layer, self._waiting
         self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
+        self._admission = Admission(
+            directory=directory,
+            own=self._own,
+            location=self._location,
+            sources=self._sources,
+            authentication=self._authentication,
+            overload=self._overload,
+            layer=self._layer,
+            replies=self._replies,
+            deadlines=self._deadlines,
+            outputs=self._outputs,
+            limits=self._limits,
+        )
 
     def advertise(self, transport: str, host: str, port: int, *, ipv6: bool = False) -> None:
         """Name the address that peers of one family reach this transport at (Via, Record-Route): known only once a port 0 is
@@ -208,7 +232,7 @@ class SipCore:
             self._replies.refuse(key, request, flow, 403, "foreign route")
         elif self._serves_itself(key, request, flow):
             pass
-        elif (broken := self._invalid(request)) is not None:
+        elif (broken := self._admission.broken(request)) is not None:
             self._replies.refuse(key, request, flow, broken[0], broken[1], broken[2])
         elif hop is not None:
             self._in_dialog(key, request, hop, flow, now)
@@ -222,33 +246,26 @@ class SipCore:
         if self._own.user_here(request.target) is None:
             self._replies.refuse(key, request, flow, 404, "register elsewhere")
             return
-        account = self._authenticated(key, request, flow, now, 401, asked)
+        account = self._admission.account(key, request, flow, now, 401, asked)
         if account is None:
             return
-        transaction = self._open(key, request, flow, now)
+        transaction = self._admission.open(key, request, flow, now)
         if transaction is None:
             return
         if not self._names(request.to_addr.uri, account.username):
             self._replies.answer(transaction, 403, "register for another", now)
             return
-        if request.has(b"require") and (unsupported := _unsupported(request)):
-            self._replies.answer(transaction, 420, "require", now, ((b"unsupported", b", ".join(unsupported)),))
-            return
-        present = self._location.bindings(account.username, now)
-        outcome = register(request, present, flow, now, self._limits)
-        if outcome.bindings is not None:
-            self._location.replace(account.username, outcome.bindings, now)
-        if outcome.status != 200:
-            self._outputs.append(Refused("registration", outcome.status, flow))
-        response = make_response(request, outcome.status, outcome.reason, to_tag=self._replies.to_tag(key), extra=outcome.headers)
+        response = self._registration.answer(request, account, flow, self._replies.to_tag(key), now)
         self._layer.respond(transaction, response, now)
+        # The INVITE that waits for an app comes behind the answer to the REGISTER: an app may take none before it is registered.
+        self._waiting.registered(account.username, now)
 
     def _call(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
         """A request outside a dialog for somebody here: who is it, is it really him, then where to."""
-        account = self._authenticated(key, request, flow, now, 407, asked)
+        account = self._admission.account(key, request, flow, now, 407, asked)
         if account is None:
             return
-        transaction = self._open(key, request, flow, now)
+        transaction = self._admission.open(key, request, flow, now)
         if transaction is None:
             return
         if not self._names(request.from_addr.uri, account.username):
@@ -258,28 +275,16 @@ class SipCore:
 
     def _in_dialog(self, key: bytes, request: Request, hop: Hop, flow: Flow, now: float, asked: Question | None = None) -> None:
         """A token proves that a dialog is ours, not who sends: that is the end's own address, or else its password."""
-        if not self._is_end(hop, flow, now):
-            account = self._authenticated(key, request, flow, now, 407, asked, hop)
+        if not self._admission.is_end(hop, flow, now):
+            account = self._admission.account(key, request, flow, now, 407, asked, hop)
             if account is None:
                 return
             if account.username != hop.sender:
                 self._replies.refuse(key, request, flow, 403, "dialog of another")
                 return
-        transaction = self._open(key, request, flow, now)
+        transaction = self._admission.open(key, request, flow, now)
         if transaction is not None:
             self._proxy.forward_in_dialog(transaction, hop, now)
-
-    def _is_end(self, hop: Hop, flow: Flow, now: float) -> bool:
-        """Whether the flow is from where the dialog's end was, or is registered now; not once its account is gone.
-
-        Both ends know the token, and on UDP whoever listens does: without this, either could speak for the other.
-        """
-        account = self._directory.account(hop.sender)
-        if account is None or (isinstance(account, AccountFacts) and not account.enabled):
-            return False
-        if hop.sender_flow.split(":", 2)[-1].rpartition(":")[0] == flow.host:
-            return True
-        return any(binding.flow.host == flow.host for binding in self._location.bindings(hop.sender, now))
 
     def _route(self, transaction: ServerTransaction, account: AccountFacts, now: float, asked: Question | None) -> None:
         """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
@@ -295,13 +300,13 @@ class SipCore:
         elif found == asked:
             self._replies.unavailable(transaction, now)
         else:
-            self._park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
+            self._admission.park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
 
     def _ack(self, key: bytes, request: Request, hop: Hop | None, flow: Flow, now: float) -> None:
         """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""
         if request.to_tag == self._replies.to_tag(key):
             return
-        may = hop is not None and request.max_forwards != 0 and self._is_end(hop, flow, now)
+        may = hop is not None and request.max_forwards != 0 and self._admission.is_end(hop, flow, now)
         if hop is None or not may or not self._proxy.forward_ack(request, hop, now):
             self._outputs.append(Refused("ack without dialog", 0, flow))
 
@@ -311,7 +316,7 @@ class SipCore:
         if invite is None:
             self._replies.refuse(key, request, flow, 481, "cancel without invite")
             return
-        transaction = self._open(key, request, flow, now)
+        transaction = self._admission.open(key, request, flow, now)
         if transaction is not None:
             self._layer.respond(transaction, make_response(request, 200, to_tag=self._replies.to_tag(key)), now)
             self._proxy.cancelled(invite, now)
@@ -329,63 +334,24 @@ class SipCore:
         )
         return True
 
-    def _invalid(self, request: Request) -> tuple[int, str, Headers] | None:
-        """16.3: Max-Forwards, Proxy-Require, loop. (status, reason for counting, headers), or None.
-
-        The parser has checked the rest: syntax and scheme."""
-        if request.max_forwards == 0:
-            return 483, "max-forwards", ()
-        if request.has(b"proxy-require"):
-            return 420, "proxy-require", ((b"unsupported", b", ".join(request.all(b"proxy-require"))),)
-        if is_looping(request, self._own):
-            return 482, "loop", ()
-        return None
-
     def _names(self, uri: bytes, username: str) -> bool:
         """Whether a From or To URI names this user (trap 22)."""
         return self._own.named_user(uri) == username.encode("utf-8", "surrogateescape")
-
-    def _authenticated(
-        self,
-        key: bytes,
-        request: Request,
-        flow: Flow,
-        now: float,
-        status: int,
-        asked: Question | None,
-        hop: Hop | None = None,
-    ) -> AccountFacts | None:
-        """The account whose password this request proves. None: it was challenged, refused or parked.
-
-        A challenge makes no transaction (8.2.7), so that whoever has no password costs us no memory.
-        """
-        found = self._authentication.check(request, flow, status, now)
-        if isinstance(found, AccountFacts):
-            if flow.reliable:
-                self._outputs.append(Authenticated(flow))
-            return found
-        if isinstance(found, AccountQuestion):
-            if found == asked:
-                self._replies.refuse(key, request, flow, 503, "facts unavailable", self._replies.retry_after())
-            else:
-                self._park(found, Parked(request, flow, None, None, hop, self._replies.octets), now)
-            return None
-        if found is not None:
-            self._outputs.append(Refused("credentials " + found.name.lower(), status, flow))
-        if not self._sources.spend(flow.source, now):
-            self._replies.limited(key, request, flow)
-            return None
-        challenge = self._authentication.challenge(request, status, now, stale=found is not None and found.stale)
-        self._replies.reply(request, flow, make_response(request, status, to_tag=self._replies.to_tag(key), extra=challenge))
-        return None
 
     # Facts that were not in memory
 
     def answered(self, question: Question, now: float) -> None:
         """The shell has done what `Fetch(question)` asked, or has given up: go on with what waited for it."""
-        for parked in self._parking.leave(question):
+        if isinstance(question, PushQuestion):
+            self._proxy.pushes_known(question.username, now)
+            return
+        for parked in self._admission.parking.leave(question):
             self._replies.asked(parked.octets, now)
             self._resume(parked, question, now)
+
+    def pushed(self, serial: int, accepted: bool, reason: str, now: float) -> None:
+        """The shell has carried out `Push` number `serial`, or could not; `reason` is one of a fixed set, "" if accepted."""
+        self._proxy.pushed(serial, accepted, reason, now)
 
     def _resume(self, parked: Parked, question: Question, now: float) -> None:
         request, flow, transaction = parked.request, parked.flow, parked.transaction
@@ -403,34 +369,7 @@ class SipCore:
         else:
             self._call(key, request, flow, now, question)
 
-    def _park(self, question: Question, parked: Parked, now: float) -> None:
-        new = self._parking.enter(question, parked, now)
-        if new is None:
-            self._park_over(parked, now)
-        elif new:
-            self._outputs.append(Fetch(question))
-
-    def _park_over(self, parked: Parked, now: float) -> None:
-        """No room to wait, or waited too long."""
-        self._replies.asked(parked.octets, now)
-        if parked.transaction is None:
-            key = self._layer.key(parked.request)
-            self._replies.refuse(key, parked.request, parked.flow, 503, "facts unavailable", self._replies.retry_after())
-        elif parked.transaction.is_open:
-            self._replies.unavailable(parked.transaction, now)
-
     # Answers of our own
-
-    def _open(self, key: bytes, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
-        """A server transaction for the request, with its 100 if it is an INVITE; None: there is no room, 503."""
-        if self._layer.full():
-            self._replies.refuse(key, request, flow, 503, "transactions full", self._replies.retry_after())
-            return None
-        transaction = self._layer.open(key, request, flow, now)
-        self._overload.held(self._layer.server_count + self._layer.client_count)
-        if request.method == b"INVITE":
-            self._layer.respond(transaction, make_response(request, 100), now)
-        return transaction
 
     def _keepalive(self, data: bytes, flow: Flow) -> None:
         """A double CRLF is a ping, its pong a single one (RFC 5626 3.5.1); on UDP some devices ping like that too."""
@@ -483,15 +422,11 @@ class SipCore:
             server_transactions=self._layer.server_count,
             client_transactions=self._layer.client_count,
             calls=len(self._calls),
-            parked=len(self._parking),
+            parked=len(self._admission.parking),
+            waiting=len(self._waiting),
             aors=len(self._location),
             bindings=self._location.binding_count,
         )
 
     def _bindings_changed(self, aor: str, bindings: tuple[LiveBinding, ...], now: float) -> None:
         self._outputs.append(BindingsChanged(aor, bindings))
-
-
-def _unsupported(request: Request) -> list[bytes]:
-    """The option tags a REGISTER requires that we do not know (10.3 step 2)."""
-    return [one for one in request.all(b"require") if one.lower() not in EXTENSIONS]

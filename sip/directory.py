@@ -48,7 +48,39 @@ class RingPlanQuestion:
     number: str
 
 
-Question = AccountQuestion | RingPlanQuestion
+@dataclass(frozen=True, slots=True)
+class PushQuestion:
+    """How are the apps of this account woken?"""
+
+    username: str
+
+
+Question = AccountQuestion | RingPlanQuestion | PushQuestion
+
+
+@dataclass(frozen=True, slots=True)
+class PushParameters:
+    """How one app of an account is woken (RFC 8599): `provider` names the push service, `prid` the app's installation there.
+
+    The PRID is opaque, and secret: it is no part of what is shown. `instance` is the app's +sip.instance or "".
+    """
+
+    provider: str
+    prid: str = field(repr=False)
+    param: str = ""
+    instance: str = ""
+
+
+class PushDirectory(Protocol):
+    """What the node knows of push services and of the apps they wake. Synchronous peeks, as `Directory`'s."""
+
+    def providers(self) -> tuple[str, ...]:
+        """The push services that a driver serves, by their RFC 8599 names ("apns", "fcm", "webpush")."""
+        ...
+
+    def parameters(self, username: str) -> tuple[PushParameters, ...] | Absent:
+        """How the account's apps are woken, oldest first; UNKNOWN if memory cannot say."""
+        ...
 
 
 class Directory(Protocol):

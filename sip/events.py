@@ -6,11 +6,12 @@ times as much to build); the rare ones are too, for one way of reading them.
 
 from typing import NamedTuple
 
-from registry.records import CallResult
+from registry.records import CallResult, CallStep
 from sip.binding import LiveBinding
-from sip.directory import Question
+from sip.directory import PushParameters, Question
 from sip.flow import Flow as Flow
 from sip.flow import parse_flow as parse_flow
+from sip.push import PushChange
 
 
 class Send(NamedTuple):
@@ -37,7 +38,8 @@ class CallFacts(NamedTuple):
     """One call as its signalling told it. Seconds are lengths of time; the shell knows the wall clock.
 
     `since_start` is how long ago the INVITE came. `rang` and `answered_by` are account names. `ended_by` is the account
-    that hung up, or "" when nobody did (timeout, failure). `status` is the final status the caller was sent.
+    that hung up, or "" when nobody did (timeout, failure). `status` is the final status the caller was sent. `woken` are the
+    accounts whose apps were pushed, `missed` those that were rung or woken in vain (none in a call that was answered).
     """
 
     call_id: str
@@ -52,6 +54,35 @@ class CallFacts(NamedTuple):
     result: CallResult | None
     ended_by: str
     status: int
+    woken: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    trace: tuple[CallStep, ...] = ()
+
+
+class Push(NamedTuple):
+    """Ask the push services of these apps to wake them for a call, or to tell them that it is over.
+
+    The shell answers each, within seconds, with `SipCore.pushed(serial, accepted, reason, now)`. `purpose` is "call" or "cancel",
+    `reason` of a cancel "answered-elsewhere" or "given-up". After `seconds` nothing rings any more.
+    """
+
+    serial: int
+    purpose: str
+    account: str
+    apps: tuple[PushParameters, ...]
+    call_id: str
+    site: str
+    caller: str
+    dialled: str
+    reason: str
+    seconds: float
+
+
+class PushChanged(NamedTuple):
+    """A REGISTER changed how an app of this account is woken; `sip.push.applied` says what that makes of those known."""
+
+    account: str
+    change: PushChange
 
 
 class CallStarted(NamedTuple):
@@ -134,6 +165,8 @@ Output = (
     Send
     | Fetch
     | BindingsChanged
+    | Push
+    | PushChanged
     | CallStarted
     | CallEnded
     | Refused

@@ -36,9 +36,9 @@ COMPACT: Final[dict[bytes, bytes]] = {
 _WIRE_NAMES = (
     b"Accept Accept-Contact Accept-Encoding Accept-Language Alert-Info Allow Allow-Events Authentication-Info Authorization "
     b"Call-ID Call-Info Contact Content-Disposition Content-Encoding Content-Language Content-Length Content-Type CSeq Date "
-    b"Error-Info Event Expires Flow-Timer From Geolocation History-Info Identity Identity-Info In-Reply-To Join Max-Breadth "
-    b"Max-Forwards MIME-Version Min-Expires Min-SE Organization P-Access-Network-Info P-Asserted-Identity P-Associated-URI "
-    b"P-Called-Party-ID P-Preferred-Identity Path Priority Privacy Proxy-Authenticate Proxy-Authentication-Info "
+    b"Error-Info Event Expires Feature-Caps Flow-Timer From Geolocation History-Info Identity Identity-Info In-Reply-To Join "
+    b"Max-Breadth Max-Forwards MIME-Version Min-Expires Min-SE Organization P-Access-Network-Info P-Asserted-Identity "
+    b"P-Associated-URI P-Called-Party-ID P-Preferred-Identity Path Priority Privacy Proxy-Authenticate Proxy-Authentication-Info "
     b"Proxy-Authorization Proxy-Require RAck Reason Record-Route Refer-Sub Refer-To Referred-By Reject-Contact Remote-Party-ID "
     b"Replaces Reply-To Request-Disposition Require Retry-After Route RSeq Security-Client Security-Server Security-Verify "
     b"Server Service-Route Session-Expires Session-ID SIP-ETag SIP-If-Match Subject Subscription-State Supported Target-Dialog "

@@ -10,6 +10,10 @@ class SipLimits:
     transactions: int = 50_000
     parked: int = 2_000
     parked_seconds: float = 5.0
+    waiting: int = 10_000
+    """Branches that wait for apps to wake up; past it an app is not waited for, and not pushed."""
+    waiting_seconds: float = 30.0
+    """How long an app that was called by its own number is waited for (a ring plan's stage has its own time)."""
     live_calls: int = 20_000
     call_seconds: float = 4 * 3600.0
     """After this a call whose BYE was never seen is taken for over."""

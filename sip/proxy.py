@@ -5,59 +5,50 @@ context decides. Requests go over flows of live bindings, or over the flow that 
 some header claims.
 """
 
-from sip.authentication import Authentication
+from registry.records import CallEvent
 from sip.call_policy import Destination
 from sip.call_record import CallLog
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.flow import Flow, parse_flow
-from sip.grammar import decimal
 from sip.gruu import instance_of
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.loop_detection import looping_branch
 from sip.message import Request, Response
-from sip.outbound import DialogTokens, Hop
-from sip.own_address import OwnAddress
-from sip.response_context import COMPLETED_ELSEWHERE, LOCAL_TIMEOUT, Branch, BranchOwner, ResponseContext
+from sip.outbound import Hop
+from sip.outgoing import Outgoing, is_large, max_breadth
+from sip.response_context import COMPLETED_ELSEWHERE, LOCAL_TIMEOUT, Branch, ResponseContext, WaitingBranch
 from sip.responses import make_response
 from sip.server_transaction import ServerTransaction
-from sip.target_set import Target, current_flow, device_of, other_flow, targets
+from sip.target_set import Target, current_flow, device_of, other_flow, targets, unreachable
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
-
-DIALOG_MAKERS = frozenset((b"INVITE", b"SUBSCRIBE", b"REFER"))
-"""Requests outside a dialog that may create one: they get our Record-Route."""
-MAX_FORWARDS = 70
-LARGE_ON_UDP = 1300 - 300
-"""Octets of a received request that our Via and Record-Route make more than 1300: it wants a stream (RFC 3261 18.1.1)."""
+from sip.waiting import ANSWERED_ELSEWHERE, GIVEN_UP, WaitingOwner, WaitingRoom
 
 
-class Proxy(BranchOwner):
+class Proxy(WaitingOwner):
     """Forwards requests and their responses. It is the transaction user of every client transaction of the gateway."""
 
     def __init__(
         self,
         *,
-        own: OwnAddress,
-        tokens: DialogTokens,
+        outgoing: Outgoing,
         location: Location,
         calls: CallLog,
         deadlines: DeadlineHeap,
         timers: Timers,
         limits: SipLimits,
-        authentication: Authentication,
     ) -> None:
         self.layer: TransactionLayer
-        """Set by the core: layer and user know each other."""
-        self._own = own
-        self._tokens = tokens
+        self.waiting: WaitingRoom
+        """Both set by the core: they and their user know each other."""
+        self._outgoing = outgoing
         self._location = location
         self._calls = calls
         self._deadlines = deadlines
         self._timers = timers
         self._limits = limits
-        self._authentication = authentication
 
     # Requests
 
@@ -70,7 +61,7 @@ class Proxy(BranchOwner):
         server.user = context
         context.caller_account = caller
         context.end_on_reject = destination.end_on_reject
-        context.breadth = self._breadth(request)
+        context.breadth = max_breadth(request, self._limits.branches)
         if context.is_invite:
             context.stages = list(destination.stages)
             context.call = self._calls.begin(request.call_id, request.from_tag, site, caller, dialled, now)
@@ -102,9 +93,8 @@ class Proxy(BranchOwner):
         flow = self._dialog_flow(request, hop, now)
         if flow is None:
             return False
-        self.layer.transmit(
-            flow, self._outgoing(request, request.uri, flow, looping_branch(self.layer.new_branch(), request)).to_bytes()
-        )
+        branch_id = looping_branch(self.layer.new_branch(), request)
+        self.layer.transmit(flow, self._outgoing.copy(request, request.uri, flow, branch_id).to_bytes())
         return True
 
     def cancelled(self, server: ServerTransaction, now: float) -> None:
@@ -119,8 +109,7 @@ class Proxy(BranchOwner):
         context.cancelled_by_caller = True
         context.stages.clear()
         context.due = NEVER
-        for branch in context.open_branches():
-            self._cancel(branch, b"", now)
+        self._cancel_all(context, b"", GIVEN_UP, now)
         if not context.open_branches():
             self._finish(context, now)
 
@@ -176,76 +165,78 @@ class Proxy(BranchOwner):
         if not self._next_stage(context, now) and not context.open_branches():
             self._finish(context, now)
 
+    # Apps that wake up (WaitingOwner, and what the core passes on)
+
+    def pushes_known(self, account: str, now: float) -> None:
+        """Memory knows now how the account's apps are woken, or it cannot be found out."""
+        for context in self.waiting.known(account, now):
+            self._go_on(context, now)
+
+    def pushed(self, serial: int, accepted: bool, reason: str, now: float) -> None:
+        """What became of a push. A failed one lets the call go on to its next stage."""
+        context = self.waiting.pushed(serial, accepted, reason, now)
+        if context is not None and context.stages:
+            self._go_on(context, now)
+
+    def woke(self, waiting: WaitingBranch, target: Target, now: float) -> None:
+        self._try(waiting.context, target, waiting.breadth, now)
+
+    def waiting_due(self, waiting: WaitingBranch, now: float) -> None:
+        self.waiting.end_one(waiting, GIVEN_UP, now)
+        self._go_on(waiting.context, now)
+
     # Branches
 
     def _next_stage(self, context: ResponseContext, now: float) -> bool:
-        """Ring the next stage that has a live binding. False: there is none."""
+        """Ring the next stage that has a live binding or an app that can be woken. False: there is none."""
+        if context.waiting:
+            self.waiting.end(context, GIVEN_UP, now)
         while context.stages:
             stage = context.stages.pop(0)
             instance = instance_of(context.request.uri)
-            large = _size(context.request) > LARGE_ON_UDP
+            large = is_large(context.request)
             found = targets(stage, self._location, context.caller_account, context.caller_flow, now, instance, large)
-            if not found:
+            sleepers = self.waiting.asleep(stage.accounts, context, now, instance)
+            if context.call is not None:
+                for account in unreachable(stage, found, [one.account for one in sleepers]):
+                    context.call.note(now, CallEvent.UNREACHABLE, account)
+            count = len(found) + len(sleepers)
+            if not count:
                 continue
-            if len(found) > context.breadth:
+            if count > context.breadth:
                 # RFC 5393 5.3.3: not enough Max-Breadth left to try them together.
                 self._answer(context, 440, now)
                 return True
-            share, rest = divmod(context.breadth, len(found))
+            share, rest = divmod(context.breadth, count)
+            shares = [share + (1 if number < rest else 0) for number in range(count)]
             for number, target in enumerate(found):
-                self._try(context, target, share + (1 if number < rest else 0), now)
+                self._try(context, target, shares[number], now)
             if stage.seconds is not None and context.is_invite:
                 self._deadlines.arm(context, now + stage.seconds)
+            if sleepers:
+                self.waiting.enter(context, sleepers, shares[len(found) :], stage.seconds, now)
             return True
         return False
 
     def _try(self, context: ResponseContext, target: Target, breadth: int, now: float) -> None:
-        """Open one branch (16.6). `breadth` is its share of Max-Breadth, 0 inside a dialog."""
+        """Open one branch (16.6). `breadth` is its share of Max-Breadth, 0 inside a dialog.
+
+        Every branch begins here: to a binding, to an app that woke up, over another flow of a device, inside a dialog.
+        """
         request = context.request
         branch_id = looping_branch(self.layer.new_branch(), request)
-        out = self._outgoing(request, target.uri, target.flow, branch_id)
-        for hop in reversed(target.path):
-            out.prepend(b"route", hop)
-        if breadth:
-            out.replace(b"max-breadth", b"%d" % breadth)
-            if request.method in DIALOG_MAKERS:
-                token = self._tokens.mint(
-                    request.call_id,
-                    request.from_tag,
-                    context.caller_account,
-                    target.account,
-                    context.caller_flow.name,
-                    target.flow.name,
-                )
-                if context.caller_flow.address_key != target.flow.address_key:
-                    # The two sides reach us in different ways: one Record-Route for each (RFC 5658).
-                    out.prepend(b"record-route", self._own.record_route(context.caller_flow, token))
-                out.prepend(b"record-route", self._own.record_route(target.flow, token))
+        out = self._outgoing.to_target(request, target, branch_id, breadth, context.caller_account, context.caller_flow)
         branch = Branch(context, target, self)
         context.branches.append(branch)
+        if context.call is not None:
+            context.call.note(now, CallEvent.INVITE, target.account)
         branch.client = self.layer.send(out, target.flow, branch, now, branch_id)
         if context.is_invite:
             self._start_timer_c(branch, now)
 
-    def _outgoing(self, request: Request, uri: bytes, flow: Flow, branch: bytes) -> Request:
-        """The copy that is sent on: Request-URI, Max-Forwards, our Via; credentials for our realm stay here (22.3)."""
-        out = request.copy()
-        out.uri = uri
-        hops = request.max_forwards
-        out.replace(b"max-forwards", b"%d" % (MAX_FORWARDS if hops is None else hops - 1))
-        if out.has(b"proxy-authorization") or out.has(b"authorization"):
-            self._authentication.strip(out)
-        out.prepend(b"via", self._own.via(flow, branch))
-        return out
-
     def _dialog_flow(self, request: Request, hop: Hop, now: float) -> Flow | None:
         flow = parse_flow(hop.flow)
         return None if flow is None else current_flow(hop.user, request.uri, flow, self._location, now)
-
-    def _breadth(self, request: Request) -> int:
-        value = request.get(b"max-breadth")
-        given = -1 if value is None else decimal(value, 2**31 - 1)
-        return self._limits.branches if given < 0 else min(given, self._limits.branches)
 
     # Answers of branches
 
@@ -259,7 +250,7 @@ class Proxy(BranchOwner):
             return
         self._start_timer_c(branch, now)
         if context.call is not None:
-            context.call.ringing(branch.target.account)
+            context.call.ringing(branch.target.account, now)
         if not context.answered and not context.cancelled_by_caller:
             self._upstream(context, response, now)
 
@@ -277,8 +268,7 @@ class Proxy(BranchOwner):
         context.due = NEVER
         if context.call is not None:
             self._calls.answered(context.call, branch.target.account, now)
-        for other in context.open_branches():
-            self._cancel(other, COMPLETED_ELSEWHERE, now)
+        self._cancel_all(context, COMPLETED_ELSEWHERE, ANSWERED_ELSEWHERE, now)
 
     def _failure(self, branch: Branch, status: int, response: Response | None, now: float) -> None:
         """A branch ended without a 2xx. What we timed out ourselves counts as 408 whatever its CANCEL brought."""
@@ -290,29 +280,38 @@ class Proxy(BranchOwner):
         branch.answer = response
         if context.answered:
             return
+        if context.call is not None and branch.cancel_reason is None:
+            context.call.failed(branch.target.account, status, now)
         if status == 430 and self._next_flow(branch, now):
             return
         ends = context.ends_the_search(status)
         if ends:
             context.stages.clear()
         if ends or status >= 600:
-            for other in context.open_branches():
-                self._cancel(other, b"", now)
+            self._cancel_all(context, b"", GIVEN_UP, now)
         self._go_on(context, now)
 
     def _next_flow(self, branch: Branch, now: float) -> bool:
-        """RFC 5626 section 7: a flow has failed; try another one of the same device."""
-        context = branch.context
+        """RFC 5626 section 7: a flow has failed; try another one of the same device, or wake it where it is an app."""
+        context, failed = branch.context, branch.target
         if context.cancelled_by_caller:
             return False
-        other = other_flow(branch.target, {one.target.flow.name for one in context.branches}, self._location, now)
+        breadth = context.breadth and max(1, context.breadth // len(context.branches))
+        other = other_flow(failed, {one.target.flow.name for one in context.branches}, self._location, now)
         if other is not None:
-            self._try(context, other, context.breadth and max(1, context.breadth // len(context.branches)), now)
-        return other is not None
+            self._try(context, other, breadth, now)
+            return True
+        if branch.cancel_reason is not None:
+            return False
+        sleepers = self.waiting.asleep((failed.account,), context, now, failed.instance)
+        if sleepers:
+            seconds = None if context.due == NEVER else max(0.0, context.due - now)
+            self.waiting.enter(context, sleepers, [breadth] * len(sleepers), seconds, now)
+        return bool(sleepers)
 
     def _go_on(self, context: ResponseContext, now: float) -> None:
         """After a branch has ended: when all have, ring the next stage or answer the caller."""
-        if context.answered or context.open_branches():
+        if context.answered or context.is_open():
             return
         if context.cancelled_by_caller or not self._next_stage(context, now):
             self._finish(context, now)
@@ -320,6 +319,8 @@ class Proxy(BranchOwner):
     def _give_up(self, branch: Branch, now: float) -> None:
         """It has rung long enough. Without a provisional it may not be cancelled yet (9.1) and counts as over."""
         branch.timed_out = True
+        if branch.context.call is not None and branch.cancel_reason is None:
+            branch.context.call.note(now, CallEvent.CANCELLED, branch.target.account, GIVEN_UP)
         self._cancel(branch, b"", now)
         if not branch.provisional:
             branch.status = LOCAL_TIMEOUT
@@ -328,6 +329,15 @@ class Proxy(BranchOwner):
     def _start_timer_c(self, branch: Branch, now: float) -> None:
         """16.6 step 11. Most calls are over sooner, and must not be held in memory until then."""
         self._deadlines.arm_late(branch, now + self._timers.c, now + self._timers.lifetime)
+
+    def _cancel_all(self, context: ResponseContext, reason: bytes, why: str, now: float) -> None:
+        """Cancel what is open, and wait for no app any more."""
+        for branch in context.open_branches():
+            if context.call is not None and branch.cancel_reason is None:
+                context.call.note(now, CallEvent.CANCELLED, branch.target.account, why)
+            self._cancel(branch, reason, now)
+        if context.waiting:
+            self.waiting.end(context, why, now)
 
     def _cancel(self, branch: Branch, reason: bytes, now: float) -> None:
         """Cancel an open branch now, or as soon as its first provisional comes. Only an INVITE can be cancelled (9.1)."""
@@ -376,6 +386,8 @@ class Proxy(BranchOwner):
     def _ended(self, context: ResponseContext, status: int, now: float) -> None:
         context.answered = True
         context.due = NEVER
+        if context.waiting:
+            self.waiting.end(context, GIVEN_UP, now)
         if context.call is not None:
             self._calls.unanswered(context.call, status, context.cancelled_by_caller, now)
 
@@ -384,8 +396,3 @@ class Proxy(BranchOwner):
         out = response.copy()
         out.remove_first_value(b"via")
         self.layer.respond(context.server, out, now)
-
-
-def _size(request: Request) -> int:
-    """Octets of the headers and the body, nearly."""
-    return len(request.body) + sum(map(len, request.lines))

@@ -57,11 +57,40 @@ class Branch(Timed):
         self.owner.branch_due(self, now)
 
 
+class WaitingBranch(Timed):
+    """A branch to be: an app that sleeps and is being woken (`waiting.py`, which has its states).
+
+    `instance` is the app's, b"" where it has none; `breadth` the branch's share of Max-Breadth; `holds` whether the call goes on
+    as long as this waits.
+    """
+
+    __slots__ = ("account", "breadth", "context", "holds", "instance", "owner", "state")
+
+    def __init__(
+        self, context: "ResponseContext", account: str, instance: bytes, breadth: int, state: str, owner: "BranchOwner"
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.account = account
+        self.instance = instance
+        self.breadth = breadth
+        self.state = state
+        self.owner = owner
+        self.holds = True
+
+    def fire(self, now: float) -> None:
+        self.owner.waiting_due(self, now)
+
+
 class BranchOwner:
     """Who is told when a branch's or a context's time is up: the proxy."""
 
     def branch_due(self, branch: Branch, now: float) -> None:
         """Timer C, or the wait for the answer to a CANCEL, is over."""
+        raise NotImplementedError
+
+    def waiting_due(self, waiting: WaitingBranch, now: float) -> None:
+        """An app has not woken up in time."""
         raise NotImplementedError
 
     def context_due(self, context: "ResponseContext", now: float) -> None:
@@ -86,6 +115,7 @@ class ResponseContext(Timed):
         "request",
         "server",
         "stages",
+        "waiting",
     )
 
     def __init__(self, server: ServerTransaction, request: Request, owner: BranchOwner, caller_flow: Flow) -> None:
@@ -97,6 +127,7 @@ class ResponseContext(Timed):
         self.caller_account = ""
         self.is_invite = request.method == b"INVITE"
         self.branches: list[Branch] = []
+        self.waiting: list[WaitingBranch] = []
         self.stages: list[RingStage] = []
         self.end_on_reject = False
         self.breadth = 0
@@ -111,6 +142,25 @@ class ResponseContext(Timed):
     def open_branches(self) -> list[Branch]:
         """The branches without a final answer."""
         return [one for one in self.branches if not one.status]
+
+    def is_open(self) -> bool:
+        """Whether something may still ring. An app whose push failed holds the call up only where there is no further stage."""
+        for branch in self.branches:
+            if not branch.status:
+                return True
+        return any(one.holds or not self.stages for one in self.waiting)
+
+    def has_tried(self, account: str, contact: bytes, flow: str, instance: bytes) -> bool:
+        """Whether this device has had the request: on this very flow, or on another that has not failed."""
+        for branch in self.branches:
+            target = branch.target
+            if target.account != account:
+                continue
+            if target.flow.name == flow and target.uri == contact:
+                return True
+            if instance and target.instance == instance and branch.status != 430:
+                return True
+        return False
 
     def ends_the_search(self, status: int) -> bool:
         """Whether this final answer ends the whole call at once: a rejection under a plan that says so (486 or 6xx), and a 6xx

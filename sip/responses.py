@@ -66,6 +66,7 @@ REASONS: Final[dict[int, bytes]] = {
     504: b"Server Time-out",
     505: b"Version Not Supported",
     513: b"Message Too Large",
+    555: b"Push Notification Service Not Supported",
     580: b"Precondition Failure",
     600: b"Busy Everywhere",
     603: b"Decline",

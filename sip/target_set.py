@@ -44,8 +44,14 @@ def targets(
             if (name, binding.contact) in seen or (account == caller and name == caller_flow.name):
                 continue
             seen.add((name, binding.contact))
-            found.append(_target(account, binding))
+            found.append(target_of(account, binding))
     return found
+
+
+def unreachable(stage: RingStage, found: list[Target], waited_for: list[str]) -> list[str]:
+    """The accounts of a stage that nothing rings for."""
+    reached = {one.account for one in found}
+    return [account for account in stage.accounts if account not in reached and account not in waited_for]
 
 
 def other_flow(failed: Target, tried: set[str], location: Location, now: float) -> Target | None:
@@ -54,16 +60,17 @@ def other_flow(failed: Target, tried: set[str], location: Location, now: float) 
         return None
     left = [one for one in location.bindings(failed.account, now) if one.instance_id == failed.instance]
     left = [one for one in left if one.flow.name not in tried]
-    return _target(failed.account, max(left, key=lambda one: one.updated)) if left else None
+    return target_of(failed.account, max(left, key=lambda one: one.updated)) if left else None
 
 
 def device_of(account: str, instance: bytes, location: Location, now: float) -> Target | None:
     """The device that a GRUU names, over the flow it was last heard on, or None while it is not registered."""
     found = [one for one in location.bindings(account, now) if one.instance_id == instance]
-    return _target(account, max(found, key=lambda one: one.updated)) if found else None
+    return target_of(account, max(found, key=lambda one: one.updated)) if found else None
 
 
-def _target(account: str, binding: LiveBinding) -> Target:
+def target_of(account: str, binding: LiveBinding) -> Target:
+    """The branch to be to this binding of the account."""
     return Target(account, binding.contact, binding.flow, binding.path, binding.instance_id)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.codec import KINDS, encode
-from registry.location import AorBindings, Binding
+from registry.location import AorBindings, AorPush, Binding, PushParameters
 from registry.mac import MacAddress
 from registry.records import (
     AccessMethod,
@@ -18,8 +18,10 @@ from registry.records import (
     AccountOwner,
     ApiToken,
     AuditEntry,
+    CallEvent,
     CallRecord,
     CallResult,
+    CallStep,
     Department,
     Device,
     DeviceKind,
@@ -61,6 +63,10 @@ SAMPLES: tuple[Any, ...] = (
             Binding("<sip:app@192.0.2.8>", "tcp:1", "def", 1, 2.0),
         ),
     ),
+    AorPush(
+        "app-1",
+        (PushParameters("fcm", b"\x01prid", "project-1", "<urn:uuid:1>"), PushParameters("apns", b"\x01other")),
+    ),
     ApiToken("token-1", "ab" * 32, "Property office", Role.PROPERTY_MANAGER, ("site-1", "site-2"), 1.5, 1_800_000_000.0, True),
     AuditEntry("0001700000000-00000001", 1_700_000_000.0, "token-1", "device.create", "0C1105AABBCC", "site-1", "by PUT"),
     CallRecord(
@@ -77,6 +83,9 @@ SAMPLES: tuple[Any, ...] = (
         ended_by="door-1",
         status=200,
         call_id="abc@192.0.2.7",
+        woken=("app-1",),
+        missed=("app-2",),
+        trace=(CallStep(0.0, CallEvent.PUSH, "app-1"), CallStep(0.5, CallEvent.PUSH_REFUSED, "app-1", "dead-token")),
     ),
     Department("department-1", "site-1", "Wing B", "200", ("1", "2")),
     Device(
