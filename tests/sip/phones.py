@@ -6,7 +6,7 @@ from typing import Any
 from registry.ring_plan import RingPlan
 from sip.core import SipCore
 from sip.digest import answer
-from sip.directory import UNKNOWN, Absent, AccountFacts
+from sip.directory import UNKNOWN, Absent, AccountFacts, PushDirectory
 from sip.events import Fetch, Flow, Send
 from sip.limits import SipLimits
 from sip.message import Message, Request, Response
@@ -172,7 +172,9 @@ class Phone:
 class Stage:
     """A gateway core, the accounts of two sites, and the phones; traces name phones by letter."""
 
-    def __init__(self, *, limits: SipLimits | None = None, timers: Timers | None = None) -> None:
+    def __init__(
+        self, *, limits: SipLimits | None = None, timers: Timers | None = None, push: PushDirectory | None = None
+    ) -> None:
         self.directory = Accounts()
         self.core = SipCore(
             directory=self.directory,
@@ -183,6 +185,7 @@ class Stage:
             advertised={"udp": GATEWAY},
             limits=limits,
             timers=timers,
+            push=push,
         )
         self.phones: dict[str, Phone] = {}
         self.book = Playbook(self.core, self._name)
