@@ -18,6 +18,15 @@ routes = router()
 _LIST = ("invalid-fields", "malformed-cursor")
 
 
+class CallStepView(BaseModel):
+    """One step of a call: seconds since it began, what, for whose account, and why. See docs/push.md."""
+
+    at: float
+    event: str
+    account: str
+    reason: str
+
+
 class CallEntry(BaseModel):
     """One call."""
 
@@ -34,6 +43,9 @@ class CallEntry(BaseModel):
     ended_by: str
     status: int = Field(description="The SIP status that ended its beginning.")
     call_id: str
+    woken: list[str] = Field(description="Accounts whose apps were sent a push.")
+    missed: list[str] = Field(description="Accounts that rang or were woken in vain, in a call that nobody answered.")
+    trace: list[CallStepView] = Field(description="Why a phone rang, or did not: at most 64 steps.")
 
 
 class DoorEntry(BaseModel):
@@ -82,6 +94,9 @@ def _call(stored: Stored[CallRecord]) -> CallEntry:
         ended_by=call.ended_by,
         status=call.status,
         call_id=call.call_id,
+        woken=list(call.woken),
+        missed=list(call.missed),
+        trace=[CallStepView(at=step.at, event=step.event.value, account=step.account, reason=step.reason) for step in call.trace],
     )
 
 

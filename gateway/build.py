@@ -41,6 +41,9 @@ from gateway.loop import LagSampler
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver, VisitorNotes
 from gateway.presence import PresenceBook
+from gateway.push.book import PushBook
+from gateway.push.drivers import push_drivers
+from gateway.push.sender import PushSender
 from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.tls import CertificateFiles, ServerTls, local_certificates, utc
@@ -115,6 +118,18 @@ class Node:
         bindings.start()
         self._stack.push_async_callback(bindings.stop)
 
+        # How sleeping apps are woken.
+        drivers = push_drivers(config.push, self._wall)
+        pushes = PushSender(
+            drivers,
+            told=lambda serial, accepted, reason: sip.pushed(serial, accepted, reason),
+            dead=lambda account, prid: push_book.dead(account, prid),
+            count=self.metrics.push,
+        )
+        push_book = PushBook(FollowedStore(store, read_model), read_model, vault, pushes.providers)
+        push_book.start()
+        self._stack.push_async_callback(push_book.stop)
+
         # SIP.
         core = SipCore(
             directory=(directory := MemoryDirectory(read_model, vault)),
@@ -126,6 +141,7 @@ class Node:
             limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
             algorithms=tuple(name.encode() for name in config.sip.algorithms),
             started=monotonic(),
+            push=push_book,
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
@@ -138,6 +154,8 @@ class Node:
             on_bindings=bindings.changed,
             on_call=logbook.call_ended,
             observe=SipObserver(self.metrics, presence),
+            on_push=pushes.send,
+            on_push_changed=push_book.changed,
             clock=monotonic,
             wall=self._wall,
             entropy=entropy,
@@ -155,6 +173,7 @@ class Node:
         sip.serve_trunks(trunks)
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
         self._stack.push_async_callback(sip.stop)
+        self._stack.push_async_callback(pushes.stop)
         await self._listeners.open("sip_udp", config.listen.address, lambda host, port: sip.start(host, port, config.public_host))
         for transport, tls in (
             ("tcp", None),
@@ -358,6 +377,9 @@ class Node:
         gauge = self.metrics.gauge
         gauge("portico_sip_bindings", "Live bindings.", (), lambda: [((), core.census().bindings)])
         gauge("portico_sip_streams", "SIP connections that are open.", (), lambda: [((), sip.streams)])
+        gauge(
+            "portico_sip_waiting_branches", "Branches that wait for an app to wake up.", (), lambda: [((), core.census().waiting)]
+        )
         gauge("portico_calls", "Calls going on.", (), lambda: [((), core.census().calls)])
         gauge(
             "portico_sip_transactions",

@@ -22,6 +22,7 @@ DnsName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
 ]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]{1,253})$")]
+PushProvider = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,32}$")]
 MAX_CONFIG_BYTES = 1 << 20
 WILDCARDS = ("0.0.0.0", "::")
 """The addresses that mean every address of this machine."""
@@ -121,6 +122,30 @@ class Sip(_Section):
     )
 
 
+class Push(_Section):
+    """Waking apps that sleep (RFC 8599). Without a driver, apps are not woken."""
+
+    webhook_url: str | None = Field(
+        default=None, description="Where pushes are POSTed as signed JSON (docs/push.md): an http or https URL of yours."
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="File with the secret that signs them, 16 bytes at least.", strict=False
+    )
+    webhook_providers: Annotated[tuple[PushProvider, ...], Field(min_length=1)] = Field(
+        default=("apns", "fcm", "webpush"),
+        description="pn-provider values of apps that are woken by the webhook; fcm goes to its own driver where that is on.",
+    )
+    fcm_service_account: Path | None = Field(
+        default=None,
+        description="JSON key file of a service account: turns the driver for Firebase Cloud Messaging on.",
+        strict=False,
+    )
+    fcm_url: str = Field(default="https://fcm.googleapis.com", description="Where FCM's HTTP v1 API is.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file: a CA of your own for these URLs, instead of the system's.", strict=False
+    )
+
+
 class RemoteControl(_Section):
     """Remote Control sessions."""
 
@@ -169,6 +194,7 @@ class Config(_Section):
     listen: Listen = Listen()
     public: Public = Public()
     sip: Sip = Sip()
+    push: Push = Push()
     remote_control: RemoteControl = RemoteControl()
     tls: Tls = Tls()
     log: Log = Log()
@@ -222,6 +248,8 @@ def parse(values: dict[str, Any], source: str) -> Config:
         raise ConfigError("\n".join(lines)) from None
     if (config.tls.certificate is None) != (config.tls.key is None):
         raise ConfigError(f"{source}: tls.certificate and tls.key go together: give both or neither.")
+    if (config.push.webhook_url is None) != (config.push.webhook_secret_file is None):
+        raise ConfigError(f"{source}: push.webhook_url and push.webhook_secret_file go together: give both or neither.")
     if config.sip.min_expires > config.sip.max_expires:
         raise ConfigError(f"{source}: sip.min_expires is above sip.max_expires; allowed is at most {config.sip.max_expires}.")
     return config

@@ -1,12 +1,13 @@
 """What SIP asks of the registry, answered from memory: `sip.directory.Directory` over the read model and the vault."""
 
 from registry.errors import BadSeal
+from registry.location import AorPush
 from registry.read_model import MISSING, ReadModel
 from registry.records import Account
 from registry.ring_plan import RingPlan, ring_plan_key
 from registry.store import Change, Stored
 from registry.vault import Vault
-from sip.directory import UNKNOWN, Absent, AccountFacts, AccountQuestion, Question
+from sip.directory import UNKNOWN, Absent, AccountFacts, AccountQuestion, PushQuestion, Question
 
 MAX_OPENED = 200_000
 """Accounts whose password is kept opened in memory; past it all are opened afresh on demand."""
@@ -40,6 +41,8 @@ class MemoryDirectory:
         """Load what was asked. Raises StoreUnavailable."""
         if isinstance(question, AccountQuestion):
             await self._read_model.get(Account, question.username)
+        elif isinstance(question, PushQuestion):
+            await self._read_model.get(AorPush, question.username)
         else:
             await self._read_model.get(RingPlan, ring_plan_key(question.site, question.number))
 

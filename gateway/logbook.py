@@ -63,6 +63,9 @@ class Logbook:
                 ended_by=facts.ended_by,
                 status=facts.status,
                 call_id=_short(facts.call_id),
+                woken=facts.woken,
+                missed=facts.missed,
+                trace=facts.trace,
             )
         )
 

@@ -110,6 +110,7 @@ class Metrics:
             "portico_trunk_changes_total", "Registrations won and lost, gateways gone up and down.", ("trunk", "what")
         )
         self.calls = self._counter("portico_calls_total", "Calls that are over.", ("result",))
+        self.pushes = self._counter("portico_pushes_total", "Pushes to apps.", ("provider", "purpose", "outcome"))
         self.call_setup = self._histogram("portico_call_setup_seconds", "From the INVITE to the answer.", RING_BUCKETS)
 
     def _add_autop(self) -> None:
@@ -139,6 +140,10 @@ class Metrics:
         """The admin API's observer."""
         self.admin_requests.labels(route, method, str(code)).inc()
         self.admin_seconds.labels(route).observe(seconds)
+
+    def push(self, provider: str, purpose: str, outcome: str) -> None:
+        """One app was pushed, or could not be."""
+        self.pushes.labels(provider, purpose, outcome).inc()
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

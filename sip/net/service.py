@@ -14,7 +14,7 @@ from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import Question
 from sip.errors import MalformedMessage
-from sip.events import Authenticated, BindingsChanged, CallEnded, Fetch, Output, Refused, Send
+from sip.events import Authenticated, BindingsChanged, CallEnded, Fetch, Output, Push, PushChanged, Refused, Send
 from sip.flow import Flow
 from sip.net.deadline import DeadlineTimer
 from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
@@ -55,7 +55,8 @@ class SipService:
     """Runs one SipCore on UDP sockets, and on the streams that whoever accepts them makes with `connect`.
 
     `on_bindings(aor, bindings)` gets an AOR's new bindings; `on_call(ended, wall)` the wall time of the end;
-    `observe` every output, in order, before it is carried out. All three are called in the loop and must not block or raise.
+    `observe` every output, in order, before it is carried out; `on_push` what is to wake an app, to be answered with `pushed`;
+    `on_push_changed` how an app wants to be woken. All are called in the loop and must not block or raise.
     `clock` is monotonic, `wall` the wall clock, both in seconds.
     """
 
@@ -69,6 +70,8 @@ class SipService:
         on_bindings: Callable[[str, tuple[LiveBinding, ...]], None],
         on_call: Callable[[CallEnded, float], None],
         observe: Callable[[Output], None],
+        on_push: Callable[[Push], None] = lambda _push: None,
+        on_push_changed: Callable[[PushChanged], None] = lambda _changed: None,
         clock: Callable[[], float],
         wall: Callable[[], float],
         entropy: Callable[[int], bytes],
@@ -80,6 +83,8 @@ class SipService:
         self._on_bindings = on_bindings
         self._on_call = on_call
         self._observe = observe
+        self._on_push = on_push
+        self._on_push_changed = on_push_changed
         self._clock = clock
         self._wall = wall
         self._sockets: list[UdpSocket] = []
@@ -174,6 +179,14 @@ class SipService:
     def forget_account(self, username: str) -> None:
         """The account was removed, disabled or moved to another site: drop its bindings."""
         self._core.forget_account(username, self._clock())
+        self._pump()
+
+    def pushed(self, serial: int, accepted: bool, reason: str) -> None:
+        """What became of `Push` number `serial`; `reason` is one of a fixed set, "" if it was accepted."""
+        try:
+            self._core.pushed(serial, accepted, reason, self._clock())
+        except Exception:
+            self._bug("push")
         self._pump()
 
     @property
@@ -281,6 +294,10 @@ class SipService:
             stream = self._streams.find(output.flow)
             if stream is not None:
                 stream.known()
+        elif isinstance(output, Push):
+            self._on_push(output)
+        elif isinstance(output, PushChanged):
+            self._on_push_changed(output)
         elif isinstance(output, Fetch):
             task = asyncio.get_running_loop().create_task(self._fetch(output.question))
             self._fetches.add(task)
