@@ -12,6 +12,9 @@ from sip.directory import UNKNOWN, Absent, AccountFacts, AccountQuestion, PushQu
 MAX_OPENED = 200_000
 """Accounts whose password is kept opened in memory; past it all are opened afresh on demand."""
 
+LOADS = 3
+"""How often a fact is loaded that changes while it is."""
+
 
 class MemoryDirectory:
     """Peeks for the SIP core, and the loads that fill what a peek could not answer."""
@@ -42,7 +45,11 @@ class MemoryDirectory:
         if isinstance(question, AccountQuestion):
             await self._read_model.get(Account, question.username)
         elif isinstance(question, PushQuestion):
-            await self._read_model.get(AorPush, question.username)
+            # A change that comes during a load makes its result unfit for memory, where the answer is looked for.
+            for _ in range(LOADS):
+                await self._read_model.get(AorPush, question.username)
+                if self._read_model.peek(AorPush, question.username) is not MISSING:
+                    return
         else:
             await self._read_model.get(RingPlan, ring_plan_key(question.site, question.number))
 
