@@ -98,7 +98,7 @@ class HttpClient:
     def close(self) -> None:
         """Close the connections that are kept."""
         while self._idle:
-            self._idle.pop().writer.transport.abort()
+            self._idle.pop().writer.close()
 
     def _take(self) -> _Kept | None:
         now = asyncio.get_running_loop().time()
@@ -106,7 +106,7 @@ class HttpClient:
             kept = self._idle.pop()
             if kept.since + IDLE_SECONDS > now and not kept.reader.at_eof() and not kept.writer.is_closing():
                 return kept
-            kept.writer.transport.abort()
+            kept.writer.close()
         return None
 
     async def _exchange(self, on: _Kept, to: Endpoint, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
@@ -120,7 +120,7 @@ class HttpClient:
         finally:
             # A deadline that cancels this leaves a connection in the middle of an answer: it is of no more use.
             if not whole or not self._keep(on):
-                on.writer.transport.abort()
+                on.writer.close()
         return answer
 
     async def _ask(self, on: _Kept, to: Endpoint, headers: Mapping[str, str], body: bytes, heard: list[int]) -> HttpAnswer:
