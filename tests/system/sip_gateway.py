@@ -9,11 +9,12 @@ from registry.location import Binding
 from registry.ring_plan import RingPlan
 from sip.binding import LiveBinding
 from sip.core import SipCore
-from sip.directory import UNKNOWN, Absent, AccountFacts, Question
-from sip.events import CallEnded, Malformed, Output, Refused
+from sip.directory import UNKNOWN, Absent, AccountFacts, PushParameters, Question
+from sip.events import CallEnded, Malformed, Output, Push, PushChanged, Refused
 from sip.limits import SipLimits
 from sip.net.service import SipService
 from sip.net.stream import StreamLimits
+from sip.push import applied
 
 
 class Gateway:
@@ -31,6 +32,9 @@ class Gateway:
         """Accounts are not in memory until they are fetched once."""
         self.fails = False
         """Fetching raises."""
+        self.apps: dict[str, tuple[PushParameters, ...]] = {}
+        """How each account's apps are woken, as REGISTERs said."""
+        self.on_push: Callable[[Push], None] = lambda _push: None
         self.heard: Callable[[Output], None] = lambda _output: None
         self.core = SipCore(
             directory=self,
@@ -41,6 +45,7 @@ class Gateway:
             advertised={},
             limits=limits,
             started=time.monotonic(),
+            push=self,
         )
         self.service = SipService(
             self.core,
@@ -48,6 +53,8 @@ class Gateway:
             on_bindings=self._keep,
             on_call=lambda ended, _wall: self.calls.append(ended),
             observe=self._observe,
+            on_push=lambda push: self.on_push(push),
+            on_push_changed=self._push_changed,
             clock=time.monotonic,
             wall=time.time,
             entropy=os.urandom,
@@ -70,8 +77,17 @@ class Gateway:
             raise ConnectionError("the store is down")
         self.missing = False
 
-    def add(self, username: str, site: str = "north", password: bytes = b"secret") -> None:
-        self.accounts[username] = AccountFacts(username, site, password)
+    def providers(self) -> tuple[str, ...]:
+        return ("fcm",)
+
+    def parameters(self, username: str) -> tuple[PushParameters, ...]:
+        return self.apps.get(username, ())
+
+    def add(self, username: str, site: str = "north", password: bytes = b"secret", kind: str = "device") -> None:
+        self.accounts[username] = AccountFacts(username, site, password, kind=kind)
+
+    def _push_changed(self, changed: PushChanged) -> None:
+        self.apps[changed.account] = applied(self.parameters(changed.account), changed.change)
 
     def _observe(self, output: Output) -> None:
         self.heard(output)
