@@ -2,7 +2,7 @@
 
 Each call: a door's INVITE (challenged), a push to a webhook that accepts at once, the app on a new connection registers
 (challenged), gets the waiting INVITE, rings, answers; ACK, BYE. Measured is the time from the app's first REGISTER to the 200 at
-the door, and from the INVITE to the push. Doors, apps and the push service share one process, which costs more CPU than the gateway.
+the door, and from the INVITE to the push. Doors, apps and push service share one process, which costs more CPU than the gateway.
 """
 
 import argparse
