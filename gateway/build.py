@@ -141,7 +141,8 @@ class Node:
             limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
             algorithms=tuple(name.encode() for name in config.sip.algorithms),
             started=monotonic(),
-            push=push_book,
+            # Without a driver there is no RFC 8599 here: the parameters of apps are ignored, and nobody gets a 555.
+            push=push_book if drivers else None,
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),

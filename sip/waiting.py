@@ -149,9 +149,7 @@ class WaitingRoom:
                 self._outputs.append(Fetch(PushQuestion(account)))
 
     def _add(self, context: ResponseContext, one: Sleeper, share: int, timed: bool, now: float) -> None:
-        if one.app is not None and any(
-            other.account == one.account and other.instance == one.instance for other in context.waiting
-        ):
+        if any(other.account == one.account and other.instance == one.instance for other in context.waiting):
             return  # two PRIDs of apps without an instance: whichever registers first is the one that rings
         waiting = WaitingBranch(context, one.account, one.instance, share, ASKING if one.app is None else ASLEEP, self._owner)
         context.waiting.append(waiting)
@@ -172,8 +170,10 @@ class WaitingRoom:
         self._ask(context, call, "call", account, apps, "", self._seconds if seconds is None else seconds)
 
     def _withdraw(self, waiting: WaitingBranch, why: str) -> None:
-        """Tell the app that the call it was woken for is over."""
+        """Tell the app that the call it was woken for is over, unless a further stage is to ring it."""
         context, call = waiting.context, waiting.context.call
+        if any(waiting.account in stage.accounts for stage in context.stages):
+            return
         apps = self._push.parameters(waiting.account) if self._push is not None else ()
         if call is None or not isinstance(apps, tuple):
             return

@@ -130,6 +130,15 @@ def test_hostile_parameters_are_refused_and_nothing_changes(stage: Registering, 
     assert not stage.core.bindings("app", stage.book.now)
 
 
+def test_a_gateway_that_wakes_nobody_ignores_them() -> None:
+    stage = Stage()
+    app = stage.phone("P", "app")
+    stage.directory.accounts["app"] = AccountFacts("app", "north", app.password, kind="app")
+    final = stage.register(app, contact=b"<%b;pn-provider=acme;pn-prid=x>" % app.contact)
+    assert (final.status, final.all(b"feature-caps")) == (200, [])
+    assert not stage.said(PushChanged)
+
+
 def test_devices_have_no_push_parameters(stage: Registering) -> None:
     door = Phone("D", "door", "198.51.100.77")
     stage.directory.accounts["door"] = AccountFacts("door", "north", door.password)

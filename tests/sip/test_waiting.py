@@ -193,10 +193,17 @@ def test_an_app_called_by_its_own_number_is_waited_for_half_a_minute(stage: Asle
 def test_an_app_in_two_stages_is_pushed_once(stage: Asleep) -> None:
     plan(stage, "1", ("app",), ("app",))
     stage.calls("1", "Push call app")
-    stage.book.after(20.0).sees("Push cancel app given-up")
+    stage.book.after(20.0).sees()
     stage.book.after(1.0)
     stage.wakes()
     stage.book.sees("P 200 REGISTER", "P INVITE")
+
+
+def test_a_call_that_ends_in_its_first_stage_withdraws_the_push_though_a_further_stage_had_the_app(stage: Asleep) -> None:
+    plan(stage, "1", ("app",), ("app",))
+    invite = stage.calls("1", "Push call app")
+    stage.book.receive(cancel_of(invite), stage.caller.flow)
+    stage.book.sees("A 200 CANCEL", "Push cancel app given-up", "A 487 INVITE")
 
 
 def test_a_failed_push_lets_the_call_go_on_to_the_next_stage(stage: Asleep) -> None:
@@ -290,6 +297,23 @@ def test_an_app_that_registers_before_memory_knows_how_to_wake_it_rings_once(sta
     stage.book.sees("P 200 REGISTER", "P INVITE")
     stage.wakers.unknown.clear()
     stage.book.call(stage.core.answered, PushQuestion("app")).sees()
+
+
+def test_a_phone_that_rings_and_moves_does_not_ring_again_in_the_place_of_another_that_sleeps(stage: Asleep) -> None:
+    stage.wakes("P")
+    stage.book.sees("P 200 REGISTER")
+    plan(stage, "1", ("app",))
+    stage.wakers.unknown.add("app")
+    stage.calls("1", "P INVITE", "Fetch PushQuestion(username='app')")
+    stage.wakes("Q", port=40001)
+    stage.book.sees("Q 200 REGISTER")
+    stage.wakes("R", instance=OTHER, port=40002)
+    stage.book.sees("R 200 REGISTER", "R INVITE")
+
+
+def test_an_app_that_calls_its_own_number_wakes_nobody(stage: Asleep) -> None:
+    caller = stage.add(Phone("B", "app", "198.51.100.99"))
+    stage.book.receive(stage.invite(caller, "app"), caller.flow).sees("B 100 INVITE", "B 480 INVITE")
 
 
 def test_how_many_may_wait_is_bounded() -> None:
