@@ -7,7 +7,6 @@ from sip.directory import AccountFacts, PushDirectory, PushParameters
 from sip.errors import MalformedMessage
 from sip.events import Output, PushChanged, Refused
 from sip.flow import Flow
-from sip.header_values import parse_name_addr
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.message import Request, Response
@@ -92,10 +91,7 @@ class _Wish:
 
 def _wishes(request: Request) -> list[_Wish]:
     found: list[_Wish] = []
-    for value in request.all(b"contact"):
-        if value == b"*":
-            continue
-        contact = parse_name_addr(value, b"Malformed Contact")
+    for contact in request.contacts:
         instance = contact.params.get(b"+sip.instance", b"").decode("utf-8", "surrogateescape")
         found.append(_Wish(contact.uri, instance, asked(contact.uri), b"+sip.pnsreg" in contact.params))
     return found
