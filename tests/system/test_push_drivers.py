@@ -126,12 +126,12 @@ async def test_a_deadline_leaves_no_connection_behind() -> None:
 
 
 async def test_the_services_certificate_is_verified(tmp_path: Path) -> None:
-    certificates = ServerTls(local_certificates(tmp_path, {"localhost"}, utc(time())))
-    async with push_service(certificates.context([])) as service:
+    made = local_certificates(tmp_path, {"localhost"}, utc(time()))
+    async with push_service(ServerTls([made]).context([])) as service:
         stranger = webhook(service)
         with pytest.raises(HttpError):
             await stranger.send(NOTICE)
-        knows = webhook(service, HttpClient(ssl.create_default_context(cafile=str(certificates.files.ca))))
+        knows = webhook(service, HttpClient(ssl.create_default_context(cafile=str(made.ca))))
         assert await knows.send(NOTICE) is Outcome.ACCEPTED
         knows.close()
 
