@@ -40,7 +40,7 @@ def test_calls_get_through() -> None:
     for agent in (house.door, house.monitor, house.second):
         agent.unregister(house.wire.now)
     house.wire.run(100)
-    assert house.gateway.core.census() == (0, 0, 0, 0, 0, 0)
+    assert not any(house.gateway.core.census())
 
 
 def one_call(house: House) -> str:
