@@ -17,6 +17,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 
+from registry.call_types import CustomPlan
 from registry.errors import UnreadableRecord
 from registry.location import AorBindings, AorPush
 from registry.mac import MacAddress
@@ -51,6 +52,7 @@ KINDS: dict[str, type[Any]] = {
     "ApiToken": ApiToken,
     "AuditEntry": AuditEntry,
     "CallRecord": CallRecord,
+    "CustomPlan": CustomPlan,
     "Department": Department,
     "Device": Device,
     "DoorEvent": DoorEvent,

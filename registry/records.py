@@ -10,6 +10,8 @@ from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 from registry.mac import MacAddress
+from registry.ring_plan import DEFAULT_RING_SECONDS, OnReject
+from registry.schedule import ALWAYS, Schedule
 
 PUBLIC_AREA = ""
 """The department id of devices that belong to the whole site (manual: Public Area)."""
@@ -51,15 +53,31 @@ class Transmission(IntEnum):
     DNS_SRV = 3
 
 
+class ContactDisplay(StrEnum):
+    """Whom a device shows in its contacts (manual: Contact Display Setting, L191)."""
+
+    ALL = "all"
+    DEPARTMENT = "department"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An office or community: calls, contacts and openings never cross its border."""
+    """An office or community: calls, contacts and openings never cross its border.
+
+    `ring_seconds` and `on_reject` hold for every ring plan whose user says nothing else. `app_first`: call type 3 in L155's
+    order. `app_grace_hours`: how long apps go on after their subscription has run out.
+    """
 
     id: str
     name: str
     time_zone: str = "UTC"
     log_unopened_calls: bool = True
     created: float = 0.0
+    ring_seconds: int = DEFAULT_RING_SECONDS
+    on_reject: OnReject = OnReject.NEXT_STAGE
+    app_first: bool = False
+    app_grace_hours: int = 72
 
     @property
     def key(self) -> str:
@@ -161,6 +179,8 @@ class Device:
     users_may_monitor: bool = False
     autop_commands: tuple[str, ...] = ()
     created: float = 0.0
+    contact_display: ContactDisplay = ContactDisplay.ALL
+    schedule: Schedule = ALWAYS
 
     UNIQUE: ClassVar[frozenset[str]] = frozenset({"id", "account"})
 
@@ -191,8 +211,19 @@ class AccountOwner(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AppLink:
+    """Another site at which an app account is also an app of `user` (manual: linked sites, L172)."""
+
+    site: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """A SIP account. `username` is the user part of its AOR and is unique on the whole gateway."""
+    """A SIP account. `username` is the user part of its AOR and is unique on the whole gateway.
+
+    `schedule` and `links` are an app's; a device's schedule stands in its own record.
+    """
 
     username: str
     site: str
@@ -201,6 +232,8 @@ class Account:
     display_name: str
     sealed_password: bytes = field(repr=False)
     enabled: bool = True
+    schedule: Schedule = ALWAYS
+    links: tuple[AppLink, ...] = ()
 
     @property
     def key(self) -> str:
@@ -212,7 +245,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person: who rings (`call_type`, manual codes 0 to 5) when `number` is dialled at the site's doors."""
+    """A person: who rings (`call_type`, see call_types.py) when `number` is dialled at the site's doors.
+
+    Own app accounts are `app_account` and `more_apps`; `linked_apps` are accounts of users at other sites. `app_until`: when the
+    apps' subscription runs out (wall-clock seconds); None: never. `ring_seconds`, `on_reject` None: as the site says.
+    """
 
     id: str
     site: str
@@ -233,8 +270,18 @@ class User:
     language: str = "en"
     app_account: str = ""
     created: float = 0.0
+    more_apps: tuple[str, ...] = ()
+    linked_apps: tuple[str, ...] = ()
+    app_until: float | None = None
+    ring_seconds: int | None = None
+    on_reject: OnReject | None = None
 
     UNIQUE: ClassVar[frozenset[str]] = frozenset({"site-number", "site-person-id"})
+
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """The user's own app accounts."""
+        return (self.app_account, *self.more_apps) if self.app_account else self.more_apps
 
     @property
     def key(self) -> str:

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from registry.call_types import CustomPlan, Rule, StageRule, Who
 from registry.codec import KINDS, encode
 from registry.location import AorBindings, AorPush, Binding, PushParameters
 from registry.mac import MacAddress
@@ -17,11 +18,13 @@ from registry.records import (
     Account,
     AccountOwner,
     ApiToken,
+    AppLink,
     AuditEntry,
     CallEvent,
     CallRecord,
     CallResult,
     CallStep,
+    ContactDisplay,
     Department,
     Device,
     DeviceKind,
@@ -37,13 +40,25 @@ from registry.records import (
     User,
 )
 from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
+from registry.schedule import Schedule, Window
 from registry.trunk import SiteLandlines, Trunk, TrunkGateway, TrunkTransport
 
 FOLDER = Path(__file__).parents[1] / "golden" / "records"
 MAC = MacAddress("0C1105AABBCC")
+EVENINGS = Schedule((Window(frozenset((0, 4)), 18 * 60, 22 * 60 + 30), Window(frozenset((6,)), 0, 1440)), True)
 
 SAMPLES: tuple[Any, ...] = (
-    Account("door-1", "site-1", AccountOwner.DEVICE, "device-1", "Haustür", b"\x01sealed", enabled=False),
+    Account(
+        "door-1",
+        "site-1",
+        AccountOwner.DEVICE,
+        "device-1",
+        "Haustür",
+        b"\x01sealed",
+        enabled=False,
+        schedule=EVENINGS,
+        links=(AppLink("site-2", "user-9"),),
+    ),
     AorBindings(
         "sip:door-1@portico.example",
         "node-1",
@@ -87,6 +102,15 @@ SAMPLES: tuple[Any, ...] = (
         missed=("app-2",),
         trace=(CallStep(0.0, CallEvent.PUSH, "app-1"), CallStep(0.5, CallEvent.PUSH_REFUSED, "app-1", "dead-token")),
     ),
+    CustomPlan(
+        "user-1",
+        "site-1",
+        (
+            StageRule((Rule(Who.MONITORS), Rule(Who.ACCOUNT, "guard-1")), 25),
+            StageRule((Rule(Who.LANDLINE, "+4930123456"),)),
+        ),
+        OnReject.END,
+    ),
     Department("department-1", "site-1", "Wing B", "200", ("1", "2")),
     Device(
         mac=MAC,
@@ -111,6 +135,8 @@ SAMPLES: tuple[Any, ...] = (
         users_may_monitor=True,
         autop_commands=("Config.DoorSetting.RELAY.HoldDelayA = 5",),
         created=1_700_000_000.0,
+        contact_display=ContactDisplay.DEPARTMENT,
+        schedule=EVENINGS,
     ),
     DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),
     IdempotencyKey("0001700000000-00000004", "cd" * 32, "ef" * 32, b"\x01answer", 1_700_086_400.0),
@@ -140,7 +166,7 @@ SAMPLES: tuple[Any, ...] = (
         "user-1",
         OnReject.END,
     ),
-    Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0),
+    Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0, 35, OnReject.END, True, 24),
     SiteLandlines("site-1", ("+49", "!+49900"), 3),
     SiteRoster("site-1", 12, 34, 5, True),
     Trunk(
@@ -185,6 +211,11 @@ SAMPLES: tuple[Any, ...] = (
         language="de",
         app_account="app-1",
         created=1_700_000_000.0,
+        more_apps=("app-2",),
+        linked_apps=("app-9",),
+        app_until=1_800_000_000.0,
+        ring_seconds=45,
+        on_reject=OnReject.END,
     ),
 )
 """Every field that has a default holds something else here."""
