@@ -132,7 +132,7 @@ class Node:
 
         # SIP.
         core = SipCore(
-            directory=(directory := MemoryDirectory(read_model, vault)),
+            directory=(directory := MemoryDirectory(read_model, vault, self._wall)),
             entropy=entropy,
             secret=_derived(node_secret, b"sip"),
             realm=config.sip.realm,

@@ -252,6 +252,7 @@ class ReadModel:
             raise
         if self._ends_as_owner(id_):
             if stored is None:
+                self._holders.drop(id_)  # else peek_unique would go on asking for the record that held the value once
                 self._unheld.setdefault(kind.__name__, _Recent(self._negatives)).put(id_, True)
             else:
                 self._holders.put(id_, stored.record.key)

@@ -1,24 +1,44 @@
-"""Who may reach whom (the cure for CVE-2023-0348): only what lies in the caller's own site, by account or by ring plan.
+"""Who may reach whom (the cure for CVE-2023-0348), asked for every request outside a dialog.
 
 Pure: it peeks into the directory and says what a dialled number means for this caller. A number that exists in another site
-only, and one that exists nowhere, give the same answer.
+only, one that this caller may not call, and one that exists nowhere give the same answer.
+
+Inside a site everybody reaches everybody, but for door phones: a monitor or an app calls one only where users may monitor it
+(manual, L194), and only one of its own user, of its department or of the public area (L107-108; advanced users: any). Beyond
+its site an app reaches, where it is linked, that site's doors by the same rule and its user's monitors; whoever could ring it
+there may call it. Nothing else crosses a site's border.
 """
 
 from typing import NamedTuple
 
 from registry.ring_plan import OnReject, RingPlan, TargetKind
-from sip.directory import UNKNOWN, AccountFacts, AccountQuestion, Directory, Question, RingPlanQuestion
+from sip.directory import (
+    APP,
+    DOOR,
+    MONITOR,
+    UNKNOWN,
+    AccountFacts,
+    AccountQuestion,
+    AppSite,
+    Directory,
+    Question,
+    RingPlanQuestion,
+)
 
 
 class RingStage(NamedTuple):
-    """Accounts that ring together. `seconds` is None where only Timer C ends the ringing (a plain call to an account)."""
+    """Accounts and landlines (E.164 where the plan knows it) that ring together.
+
+    `seconds` is None where only Timer C ends the ringing (a plain call to an account).
+    """
 
     accounts: tuple[str, ...]
     seconds: float | None
+    landlines: tuple[str, ...] = ()
 
 
 class Destination(NamedTuple):
-    """What the caller dialled, resolved to accounts of his site: stages that ring one after the other."""
+    """What the caller dialled, resolved: stages that ring one after the other; none where nobody can ring now (480)."""
 
     stages: tuple[RingStage, ...]
     end_on_reject: bool
@@ -29,33 +49,79 @@ def destination(caller: AccountFacts, dialled: str, directory: Directory) -> Des
     account = directory.account(dialled)
     if account is UNKNOWN:
         return AccountQuestion(dialled)
-    if _reachable(account, caller.site):
+    if isinstance(account, AccountFacts) and may_call(caller, account):
         return Destination((RingStage((dialled,), None),), end_on_reject=False)
     plan = directory.ring_plan(caller.site, dialled)
     if plan is UNKNOWN:
         return RingPlanQuestion(caller.site, dialled)
-    return _resolve(plan, caller, directory) if isinstance(plan, RingPlan) else None
+    return _resolve(plan, directory) if isinstance(plan, RingPlan) else None
 
 
-def _reachable(account: object, site: str) -> bool:
-    return isinstance(account, AccountFacts) and account.enabled and account.site == site
+def may_call(caller: AccountFacts, callee: AccountFacts) -> bool:
+    """Whether `caller` may reach `callee` by its account."""
+    if not callee.enabled:
+        return False
+    if callee.site == caller.site:
+        return callee.kind != DOOR or _may_watch(caller, callee)
+    if caller.kind == APP:
+        link = _link(caller, callee.site)
+        if link is None:
+            return False
+        if callee.kind == DOOR:
+            return _is_open_to(callee, link.user, link.department, link.advanced)
+        return callee.kind == MONITOR and callee.owner == link.user
+    return callee.kind == APP and _link(callee, caller.site) is not None
 
 
-def _resolve(plan: RingPlan, caller: AccountFacts, directory: Directory) -> Destination | Question | None:
-    """The plan's stages with what may ring: enabled accounts of the caller's site. Landlines need a trunk: left out."""
+def _may_watch(caller: AccountFacts, door: AccountFacts) -> bool:
+    if caller.kind != APP and caller.kind != MONITOR:
+        return True
+    return _is_open_to(door, caller.owner, caller.department, caller.advanced)
+
+
+def _is_open_to(door: AccountFacts, user: str, department: str, advanced: bool) -> bool:
+    if not door.monitored:
+        return False
+    if advanced or not door.department or door.department == department:
+        return True
+    return bool(user) and door.owner == user
+
+
+def _link(app: AccountFacts, site: str) -> AppSite | None:
+    for one in app.links:
+        if one.site == site:
+            return one
+    return None
+
+
+def _resolve(plan: RingPlan, directory: Directory) -> Destination | Question:
+    """The plan's stages with what may ring now: enabled accounts whose schedule is open, of the plan's site or linked to it.
+
+    A plan never rings a door. Landlines pass through as they are: whether a trunk takes them is the proxy's to see.
+    """
     stages: list[RingStage] = []
     for stage in plan.stages:
         accounts: list[str] = []
+        landlines: list[str] = []
         for target in stage.targets:
-            if target.kind is not TargetKind.ACCOUNT or target.address in accounts:
+            name = target.address
+            if target.kind is TargetKind.LANDLINE:
+                if name not in landlines:
+                    landlines.append(name)
                 continue
-            found = directory.account(target.address)
+            if name in accounts:
+                continue
+            found = directory.account(name)
             if found is UNKNOWN:
-                return AccountQuestion(target.address)
-            if _reachable(found, caller.site):
-                accounts.append(target.address)
-        if accounts:
-            stages.append(RingStage(tuple(accounts), float(stage.ring_seconds)))
-    if not stages:
-        return None
+                return AccountQuestion(name)
+            if isinstance(found, AccountFacts) and _may_ring(found, plan.site):
+                accounts.append(name)
+        if accounts or landlines:
+            stages.append(RingStage(tuple(accounts), float(stage.ring_seconds), tuple(landlines)))
     return Destination(tuple(stages), end_on_reject=plan.on_reject is OnReject.END)
+
+
+def _may_ring(account: AccountFacts, site: str) -> bool:
+    if not account.enabled or not account.rings or account.kind == DOOR:
+        return False
+    return account.site == site or (account.kind == APP and _link(account, site) is not None)

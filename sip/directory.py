@@ -21,9 +21,31 @@ UNKNOWN: Final = Absent.UNKNOWN
 """Not in memory: ask. (None means: asked, and there is no such thing.)"""
 
 
+DOOR = "door"
+MONITOR = "monitor"
+GUARD = "guard"
+APP = "app"
+"""The kinds of accounts that call policy tells apart. Any other ("device") has no rules beyond its site's border."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppSite:
+    """A site at which an app's account is linked: as an app of `user`, who is in `department` (`advanced`: L107)."""
+
+    site: str
+    user: str
+    department: str = ""
+    advanced: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """What the core must know of a SIP account. `kind` is "device" or "app"."""
+    """What the core must know of a SIP account now.
+
+    `enabled` False: may neither register, call nor be called: disabled, or an app whose subscription has run out. `rings` False:
+    left out of ring plans, for its schedule is shut. `owner`: the user it belongs to. `monitored`: a door that monitors and apps
+    may call. `links`: an app's other sites.
+    """
 
     username: str
     site: str
@@ -31,6 +53,12 @@ class AccountFacts:
     enabled: bool = True
     display_name: str = ""
     kind: str = "device"
+    rings: bool = True
+    owner: str = ""
+    department: str = ""
+    advanced: bool = False
+    monitored: bool = False
+    links: tuple[AppSite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

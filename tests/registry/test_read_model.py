@@ -199,6 +199,18 @@ async def test_unique_values_follow_their_record() -> None:
     assert await model.get_unique(Device, "account", "a-1") == Stored(device(2, "a-1"), 4)
 
 
+async def test_a_unique_value_whose_record_was_deleted_is_known_to_be_free() -> None:
+    store = MemoryStore()
+    model = ReadModel(store)
+    await put(store, device(1))
+    await feed(store, model)
+    assert await model.get_unique(Device, "account", "a-1") == Stored(device(1), 1)
+    await store.batch([Delete(Device, device(1).key)])
+    await feed(store, model)
+    assert await model.get_unique(Device, "account", "a-1") is None
+    assert model.peek_unique(Device, "account", "a-1") is None
+
+
 async def test_an_absent_unique_value_ends_with_any_write_of_its_kind_only() -> None:
     store = SlowStore()
     model = ReadModel(store)

@@ -387,7 +387,7 @@ def test_a_plan_rings_accounts_of_its_own_site_only() -> None:
     stage.directory.plans[("north", "7")] = together("north", "7", ("500", "101", "102", "gone"))
     calling(stage, caller, "7", callee)
     stage.directory.plans[("north", "8")] = together("north", "8", ("500",))
-    stage.book.receive(stage.invite(caller, "8"), caller.flow).sees("A 100 INVITE", "A 404 INVITE")
+    stage.book.receive(stage.invite(caller, "8"), caller.flow).sees("A 100 INVITE", "A 480 INVITE")
 
 
 # 23: digest
