@@ -8,7 +8,20 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from admin_api import departments, devices, events, logs, mac_library, remote_sessions, sites, tokens, trunks, users
+from admin_api import (
+    apps,
+    departments,
+    devices,
+    events,
+    logs,
+    mac_library,
+    remote_sessions,
+    ring_plans,
+    sites,
+    tokens,
+    trunks,
+    users,
+)
 from admin_api.events import Streams
 from admin_api.limits import Limits
 from admin_api.ports import AdminPorts
@@ -23,6 +36,8 @@ RESOURCES: Sequence[APIRouter] = (
     departments.routes,
     devices.routes,
     users.routes,
+    apps.routes,
+    ring_plans.routes,
     trunks.routes,
     remote_sessions.routes,
     logs.routes,

@@ -1,32 +1,35 @@
 """`/departments`: the parts of a site that users and devices belong to. What belongs to none is in the Public Area."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import Response
+from pydantic import Field
 
 from admin_api.audit import changed_fields
 from admin_api.calls import Call, CallOf
 from admin_api.credentials import new_id
-from admin_api.models import Body, Floors, Id, LongName, OptionalDialNumber, merged
+from admin_api.models import Body, Floors, Id, LongName, OptionalDialNumber, Warnings, merged
 from admin_api.pages import ListPage, PagingOf, SiteQuery, page, shelves
 from admin_api.permissions import Permission
+from admin_api.plans import warnings
 from admin_api.problems import Problem, documented
-from admin_api.roster import roster_of
+from admin_api.roster import Delta, enrol, roster_of
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
 from registry.records import Department, Device, User
+from registry.ring_plan import RingPlan
 from registry.store import Stored
 
 routes = router()
 
 
 class DepartmentBody(Body):
-    """A department."""
+    """A department. Its number rings its guard phones (where it has none, the site's) and the monitors of it and its users."""
 
     site: Id
     name: LongName
-    number: OptionalDialNumber = ""
+    number: Annotated[OptionalDialNumber, Field(description="Unique at the site, among users' numbers too.")] = ""
     floors: Floors
 
 
@@ -34,6 +37,7 @@ class DepartmentView(DepartmentBody):
     """A department as the gateway holds it."""
 
     id: str
+    warnings: Warnings
 
 
 def _body(department: Department) -> DepartmentBody:
@@ -41,7 +45,13 @@ def _body(department: Department) -> DepartmentBody:
 
 
 def _view(stored: Stored[Department]) -> DepartmentView:
-    return DepartmentView(**_body(stored.record).model_dump(), id=stored.record.id)
+    return _shown(stored.record, {})
+
+
+def _shown(department: Department, plans: Mapping[str, RingPlan]) -> DepartmentView:
+    plan = plans.get(department.id)
+    told = warnings(plan) if plan is not None else []
+    return DepartmentView(**_body(department).model_dump(), id=department.id, warnings=told)
 
 
 def _record(body: DepartmentBody, key: str) -> Department:
@@ -57,7 +67,7 @@ async def _find(call: Call, department: str) -> Stored[Department]:
     status_code=201,
     tags=["departments"],
     response_model=DepartmentView,
-    responses=documented("forbidden", "not-found", "invalid-fields"),
+    responses=documented("forbidden", "not-found", "number-taken", "invalid-fields"),
 )
 @needs(Permission.DEPARTMENTS_WRITE)
 async def create_department(call: CallOf, body: DepartmentBody) -> Response:
@@ -69,8 +79,8 @@ async def create_department(call: CallOf, body: DepartmentBody) -> Response:
         department = _record(body, new_id(call.ports.entropy))
         path = f"department/{department.id}"
         work.create(department, action="department.created", object=path, site=body.site)
-        work.put(replace(roster.record, departments=roster.record.departments + 1), expect=roster.version)
-        return Answer(201, _view(Stored(department, 0)), of=department, location=f"/api/v1/departments/{department.id}")
+        plans = await enrol(work, roster, Delta(department_after=department))
+        return Answer(201, _shown(department, plans), of=department, location=f"/api/v1/departments/{department.id}")
 
     return await run(call, attempt, site=body.site)
 
@@ -95,7 +105,13 @@ async def get_department(call: CallOf, department: str) -> Response:
     tags=["departments"],
     response_model=DepartmentView,
     responses=documented(
-        "forbidden", "not-found", "site-fixed", "invalid-fields", "precondition-failed", "precondition-required"
+        "forbidden",
+        "not-found",
+        "site-fixed",
+        "number-taken",
+        "invalid-fields",
+        "precondition-failed",
+        "precondition-required",
     ),
 )
 @needs(Permission.DEPARTMENTS_WRITE)
@@ -106,6 +122,7 @@ async def change_department(call: CallOf, department: str, patch: dict[str, Any]
         found = await _find(call, department)
         call.conditions.check_change(found.version)
         before = found.record
+        roster = await roster_of(call.ports.store, before.site)
         after = _record(merged(DepartmentBody, _body(before), patch), before.id)
         if after.site != before.site:
             raise Problem("site-fixed", "A department stays at its site.")
@@ -113,7 +130,8 @@ async def change_department(call: CallOf, department: str, patch: dict[str, Any]
             return Answer(200, _view(found), version=found.version)
         path, changed = f"department/{department}", changed_fields(before, after)
         work.change(found, after, action="department.changed", object=path, site=before.site, changed=changed)
-        return Answer(200, _view(Stored(after, 0)), of=after)
+        plans = await enrol(work, roster, Delta(department_before=before, department_after=after))
+        return Answer(200, _shown(after, plans), of=after)
 
     return await run(call, attempt)
 
@@ -137,7 +155,7 @@ async def delete_department(call: CallOf, department: str) -> Response:
             if (await store.list(kind, "department", department, limit=1)).items:
                 raise Problem("not-empty", f"The department still has {word}. Move them to another one first.")
         work.remove(found, action="department.deleted", object=f"department/{department}", site=site)
-        work.put(replace(roster.record, departments=roster.record.departments - 1), expect=roster.version)
+        await enrol(work, roster, Delta(department_before=found.record))
         return Answer(204)
 
     return await run(call, attempt)

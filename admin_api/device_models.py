@@ -19,8 +19,9 @@ from admin_api.models import (
     ascii_matching,
     timestamp,
 )
+from admin_api.schedule_models import ScheduleBody, always, schedule_body, schedule_of
 from autop.cfg_format import is_secret, parse_commands
-from registry.records import AccessMethod, Device, DeviceKind, Relay, Transmission
+from registry.records import AccessMethod, ContactDisplay, Device, DeviceKind, Relay, Transmission
 
 MASK = "********"
 """Stands for a secret value in answers; sent back, it keeps the value that is stored."""
@@ -78,7 +79,11 @@ class DeviceBody(Body):
     transmission: TransmissionName = "udp"
     relays: Annotated[list[RelayBody], Field(default_factory=list, max_length=4)]
     button_number: Annotated[OptionalDialNumber, Field(description="What the push button dials.")] = ""
-    users_may_monitor: Flag = False
+    users_may_monitor: Annotated[
+        Flag, Field(description="Whether monitors and apps of the site may call this door (manual, L194).")
+    ] = False
+    contact_display: Annotated[ContactDisplay, Field(description="Whom its contacts show (manual, L191).")] = ContactDisplay.ALL
+    schedule: Annotated[ScheduleBody, Field(default_factory=always)]
     autop_commands: Annotated[list[AutopLine], Field(default_factory=list, max_length=200), AfterValidator(_check_commands)]
 
 
@@ -141,6 +146,8 @@ def body_of(device: Device) -> DeviceBody:
         relays=[_relay_body(relay) for relay in device.relays],
         button_number=device.button_number,
         users_may_monitor=device.users_may_monitor,
+        contact_display=device.contact_display,
+        schedule=schedule_body(device.schedule),
         autop_commands=list(device.autop_commands),
     )
 
@@ -172,6 +179,8 @@ def settings_of(body: DeviceBody, present: Device | None) -> dict[str, object]:
         "relays": tuple(_relay(relay) for relay in body.relays),
         "button_number": body.button_number,
         "users_may_monitor": body.users_may_monitor,
+        "contact_display": body.contact_display,
+        "schedule": schedule_of(body.schedule),
         "autop_commands": unmasked(body.autop_commands, present.autop_commands if present else ()),
     }
 

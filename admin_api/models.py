@@ -68,6 +68,8 @@ def check_time_zone(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_one_line)]
 OptionalName = Annotated[str, Field(max_length=64), AfterValidator(_one_line)]
 LongName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_one_line)]
+FullName = Annotated[str, Field(min_length=1, max_length=129), AfterValidator(_one_line)]
+"""First and last name together."""
 Label = Annotated[Name, AfterValidator(_device_label)]
 """A name that a device shows: its configuration rejects % ' = &."""
 Reference = Annotated[str, Field(max_length=64), AfterValidator(_one_line)]
@@ -76,6 +78,10 @@ Id = Annotated[str, ascii_matching(r"[a-z0-9](?:[a-z0-9\-]{0,62}[a-z0-9])?", "1 
 MacText = Annotated[str, Field(max_length=64, examples=["0C1105AABBCC"]), AfterValidator(_mac)]
 DialNumber = Annotated[str, ascii_matching(r"[0-9]{1,8}", "1 to 8 digits; longer numbers are SIP accounts and landlines")]
 OptionalDialNumber = Annotated[str, ascii_matching(r"[0-9]{0,8}", "at most 8 digits; empty for none")]
+RingSeconds = Annotated[StrictInt, Field(ge=1, le=300, description="How long a stage rings.")]
+Warnings = Annotated[
+    list[str], Field(default_factory=list, description="What the change that was just made means; empty when read later.")
+]
 Flag = StrictBool
 Whole = StrictInt
 Floor = Annotated[str, ascii_matching(r"[A-Za-z0-9\-]{1,8}", "a floor is 1 to 8 letters, digits or -")]
@@ -86,6 +92,21 @@ Timestamp = Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-1
 def timestamp(wall: float) -> str:
     """Wall-clock seconds as RFC 3339 with milliseconds."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _instant(text: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", text, re.ASCII):
+        raise ValueError("not an RFC 3339 time with its zone; for example 2027-01-31T00:00:00Z")
+    return timestamp(wall_clock(text))
+
+
+Instant = Annotated[str, AfterValidator(_instant), Field(max_length=40, examples=["2027-01-31T00:00:00Z"])]
+"""A time that a caller sets; kept in UTC."""
+
+
+def wall_clock(text: str) -> float:
+    """Wall-clock seconds of an RFC 3339 time. Raises ValueError for a day that no calendar has."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def optional_timestamp(wall: float | None) -> str | None:

@@ -59,7 +59,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "request-timeout": ProblemType(408, "The request took too long to arrive", "Send the whole request within the deadline."),
     "already-exists": ProblemType(409, "It exists already", "Read the present one, or choose another name."),
     "number-taken": ProblemType(
-        409, "The number belongs to another user of the site", "Choose a number that is free at the site."
+        409, "The number belongs to another user or department of the site", "Choose a number that is free at the site."
     ),
     "person-id-taken": ProblemType(
         409, "The person ID belongs to another user of the site", "Choose an ID that is free at the site."
@@ -78,6 +78,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-targets": ProblemType(
         409, "More devices would ring than one call can hold", "Take devices from the user, or guard phones from the site."
     ),
+    "feature-off": ProblemType(409, "The user's intercom feature is off", "Turn it on first: without it there is no app."),
+    "too-many-apps": ProblemType(409, "The user has as many apps as one may have", "Delete an app first."),
     "precondition-failed": ProblemType(412, "It was changed meanwhile", "Read it again and repeat with its present ETag."),
     "body-too-large": ProblemType(413, "The body is too large", "Send less at once."),
     "unsupported-media-type": ProblemType(415, "The body is not JSON", "Send Content-Type: application/json."),

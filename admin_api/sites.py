@@ -9,18 +9,21 @@ from pydantic import AfterValidator, Field
 from admin_api.audit import changed_fields
 from admin_api.calls import Call, CallOf
 from admin_api.credentials import new_id
-from admin_api.models import Body, Flag, Name, Timestamp, check_time_zone, merged, timestamp
+from admin_api.models import Body, Flag, Name, RingSeconds, Timestamp, Whole, check_time_zone, merged, timestamp
 from admin_api.pages import ListPage, PagingOf, Shelf, page
 from admin_api.permissions import Permission
 from admin_api.problems import Problem, documented
-from admin_api.roster import roster_of
+from admin_api.roster import Delta, enrol, roster_of
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
 from registry.records import Site, SiteRoster
+from registry.ring_plan import DEFAULT_RING_SECONDS, OnReject
 from registry.store import Stored
 from registry.trunk import SiteLandlines
 
 routes = router()
+ON_REJECT = "What a rejection does to the call: `next-stage` rings on, `end` ends it."
+_RING_RULES = frozenset(("ring_seconds", "on_reject", "app_first"))
 
 
 class SiteBody(Body):
@@ -29,6 +32,14 @@ class SiteBody(Body):
     name: Name
     time_zone: Annotated[str, AfterValidator(check_time_zone), Field(examples=["Europe/Berlin"])] = "UTC"
     log_unopened_calls: Annotated[Flag, Field(description="Whether a call whose door was not opened enters the door log.")] = True
+    ring_seconds: RingSeconds = DEFAULT_RING_SECONDS
+    on_reject: Annotated[OnReject, Field(description=ON_REJECT)] = OnReject.NEXT_STAGE
+    app_first: Annotated[
+        Flag, Field(description="Call type 3 rings the app, then monitors and guard phones, then the phone (manual, L155).")
+    ] = False
+    app_grace_hours: Annotated[
+        Whole, Field(ge=0, le=24 * 90, description="How long apps go on after their subscription has run out.")
+    ] = 72
 
 
 class SiteView(SiteBody):
@@ -39,7 +50,15 @@ class SiteView(SiteBody):
 
 
 def _body(site: Site) -> SiteBody:
-    return SiteBody(name=site.name, time_zone=site.time_zone, log_unopened_calls=site.log_unopened_calls)
+    return SiteBody(
+        name=site.name,
+        time_zone=site.time_zone,
+        log_unopened_calls=site.log_unopened_calls,
+        ring_seconds=site.ring_seconds,
+        on_reject=site.on_reject,
+        app_first=site.app_first,
+        app_grace_hours=site.app_grace_hours,
+    )
 
 
 def _view(stored: Stored[Site]) -> SiteView:
@@ -96,16 +115,19 @@ async def get_site(call: CallOf, site: str) -> Response:
 )
 @needs(Permission.SITES_WRITE)
 async def change_site(call: CallOf, site: str, patch: dict[str, Any]) -> Response:
-    """Change a site by a JSON Merge Patch of SiteBody: absent keeps, null clears."""
+    """Change a site by a JSON Merge Patch of SiteBody: absent keeps, null clears. Its ring rules hold for every plan at once."""
 
     async def attempt(work: Work) -> Answer:
         found = await call.find_site(site)
         call.conditions.check_change(found.version)
+        roster = await roster_of(call.ports.store, site)
         after = replace(found.record, **merged(SiteBody, _body(found.record), patch).model_dump())
         if after == found.record:
             return Answer(200, _view(found), version=found.version)
         changed = changed_fields(found.record, after)
         work.change(found, after, action="site.changed", object=f"site/{site}", site=site, changed=changed)
+        if _RING_RULES.intersection(changed):
+            await enrol(work, roster, Delta(site_after=after))
         return Answer(200, _view(Stored(after, 0)), of=after)
 
     return await run(call, attempt, site=site)

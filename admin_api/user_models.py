@@ -1,8 +1,9 @@
 """The bodies of `/users` and the rules of call types (manual L107-128, L155, L228)."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from admin_api.device_models import AccountSecret
 from admin_api.models import (
@@ -11,27 +12,33 @@ from admin_api.models import (
     Flag,
     Floors,
     Id,
+    Instant,
     Name,
     Reference,
+    RingSeconds,
     Timestamp,
+    Warnings,
     Whole,
     ascii_matching,
+    optional_timestamp,
     timestamp,
+    wall_clock,
 )
-from admin_api.plans import MONITORS_ONLY
+from registry.call_types import MONITORS_ONLY, NAMES
 from registry.records import User
+from registry.ring_plan import OnReject
 
 Digits = Annotated[str, ascii_matching(r"[0-9]{0,15}", "at most 15 digits")]
 CountryCode = Annotated[str, ascii_matching(r"(?:[1-9][0-9]{0,3})?", "1 to 4 digits without +; empty for none")]
-Landline = Annotated[str, ascii_matching(r"\+?[0-9]{3,15}", "3 to 15 digits, with + where international")]
+LANDLINE = re.compile(r"\+?[0-9]{3,15}", re.ASCII)
+Landline = Annotated[str, ascii_matching(LANDLINE.pattern, "3 to 15 digits, with + where international")]
 PersonId = Annotated[str, ascii_matching(r"[A-Za-z0-9_\-]{0,32}", "at most 32 letters, digits, _ or -")]
 Email = Annotated[str, ascii_matching(r"(?:[^@\s]{1,64}@[A-Za-z0-9.\-]{1,189})?", "an e-mail address, or empty")]
 Language = Annotated[str, ascii_matching(r"[a-z]{2}(?:-[A-Z]{2})?", "a language tag such as en or de-CH")]
 
 CALL_TYPES = (
-    "0 app and indoor monitors; 1 phone and indoor monitors; 2 app and monitors, then phone; 3 monitors, then app; "
-    "4 monitors, then phone; 5 monitors, app, then phone; 6 indoor monitors and guard phones only (the one left where the "
-    "intercom feature is off). Guard phones ring with the monitors."
+    "; ".join(f"{code} {name}" for code, name in NAMES.items())
+    + f". Guard phones ring with the monitors. Where the intercom feature is off, {MONITORS_ONLY} is forced."
 )
 
 
@@ -50,10 +57,19 @@ class UserBody(Body):
     landlines: Annotated[list[Landline], Field(default_factory=list, max_length=3)]
     floors: Floors
     call_type: Annotated[Whole, Field(ge=0, le=MONITORS_ONLY, description=CALL_TYPES)] | None = None
-    ip_call: Flag = False
+    ip_call: Annotated[
+        Flag, Field(description="Devices of one network group call the user's monitors over the LAN; all else goes through here.")
+    ] = False
     intercom_feature: Annotated[Flag, Field(description="Off: no app, and only call type 6.")] = True
-    app: Annotated[Flag, Field(description="Whether the user has an app account.")] = False
-    advanced: Flag = False
+    app: Annotated[
+        Flag, Field(description="Whether the user has an app account of its own; for several see `/users/{user}/apps`.")
+    ] = False
+    app_until: Annotated[
+        Instant | None, Field(description="When the apps' subscription runs out (the site's grace follows); null: never.")
+    ] = None
+    ring_seconds: Annotated[RingSeconds | None, Field(description="Null: as the site says.")] = None
+    on_reject: Annotated[OnReject | None, Field(description="Null: as the site says.")] = None
+    advanced: Annotated[Flag, Field(description="May reach the doors of every department (manual, L107).")] = False
     language: Language = "en"
 
 
@@ -62,38 +78,15 @@ class UserView(UserBody):
 
     id: str
     call_type: int
-    app_account: str = Field(description="The user name of the app's SIP account; empty for none.")
+    app_account: str = Field(description="The user name of the first app's SIP account; empty for none.")
     created: Timestamp
+    warnings: Warnings
 
 
 class NewUser(UserView):
     """A user whose app account was just made: the only time its password is shown."""
 
     account: AccountSecret
-
-
-class RingTarget(BaseModel):
-    """One thing that rings."""
-
-    kind: str
-    address: str
-
-
-class RingStage(BaseModel):
-    """Targets that ring together."""
-
-    ring_seconds: int
-    targets: list[RingTarget]
-
-
-class RingPlanView(BaseModel):
-    """What dialling a number of a site does: its stages ring one after the other."""
-
-    site: str
-    number: str
-    owner: str
-    on_reject: str
-    stages: list[RingStage]
 
 
 def body_of(user: User) -> UserBody:
@@ -113,7 +106,10 @@ def body_of(user: User) -> UserBody:
         call_type=user.call_type,
         ip_call=user.ip_call,
         intercom_feature=user.intercom_feature,
-        app=bool(user.app_account),
+        app=bool(user.apps),
+        app_until=optional_timestamp(user.app_until),
+        ring_seconds=user.ring_seconds,
+        on_reject=user.on_reject,
         advanced=user.advanced,
         language=user.language,
     )
@@ -128,6 +124,7 @@ def view_fields(user: User) -> dict[str, Any]:
 def settings_of(body: UserBody) -> dict[str, Any]:
     """The fields of a User record that `body` sets; the app account is made elsewhere."""
     fields = body.model_dump(mode="python", exclude={"app"})
+    fields["app_until"] = wall_clock(body.app_until) if body.app_until is not None else None
     fields["call_type"] = call_type(body)
     fields["landlines"] = tuple(body.landlines)
     fields["floors"] = tuple(body.floors)
@@ -135,20 +132,26 @@ def settings_of(body: UserBody) -> dict[str, Any]:
 
 
 def call_type(body: UserBody) -> int:
-    """The call type that `body` means where it names none."""
-    if body.call_type is not None:
-        return body.call_type
-    return 0 if body.intercom_feature else MONITORS_ONLY
+    """The call type that `body` comes to: the one it names, the usual one, or the one that is left (manual L110-111, L128)."""
+    if not body.intercom_feature:
+        return MONITORS_ONLY
+    return 0 if body.call_type is None else body.call_type
 
 
-def feature_faults(body: UserBody) -> list[tuple[str, str]]:
-    """What contradicts an intercom feature that is off (manual L110-111, L125, L128)."""
+def has_app(body: UserBody) -> bool:
+    """Whether the user is to have an app account: never where the intercom feature is off (manual L125)."""
+    return body.app and body.intercom_feature
+
+
+def forced(body: UserBody) -> list[str]:
+    """What the intercom feature, being off, has changed in `body`, as warnings."""
     if body.intercom_feature:
         return []
-    faults: list[tuple[str, str]] = []
-    if call_type(body) != MONITORS_ONLY:
-        message = f"the intercom feature is off: only {MONITORS_ONLY} (indoor monitors and guard phones) is possible"
-        faults.append(("/call_type", message))
+    found: list[str] = []
+    if body.call_type not in (None, MONITORS_ONLY):
+        found.append(
+            f"The intercom feature is off: call type {body.call_type} became {MONITORS_ONLY}, indoor monitors and guard phones."
+        )
     if body.app:
-        faults.append(("/app", "the intercom feature is off: the user can have no app account"))
-    return faults
+        found.append("The intercom feature is off: the user has no app account.")
+    return found

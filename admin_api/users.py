@@ -1,35 +1,25 @@
-"""`/users` and `/ring-plans`: who lives or works at a site, and what rings when their number is dialled."""
+"""`/users`: who lives or works at a site. Their ring plans follow in the same batch (roster.py)."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Response
 
+from admin_api.app_accounts import drop_link, new_app, remove_apps, rename_apps, with_apps
 from admin_api.audit import changed_fields
 from admin_api.calls import Call, CallOf
-from admin_api.credentials import account_name, new_id, sip_password
+from admin_api.credentials import new_id
 from admin_api.models import Id, merged
 from admin_api.pages import ListPage, PagingOf, SiteQuery, page, shelves
 from admin_api.permissions import Permission
-from admin_api.plans import MONITORS_ONLY
+from admin_api.plans import warnings
 from admin_api.problems import Problem, documented, invalid
-from admin_api.roster import Delta, enrol, roster_of
+from admin_api.roster import Delta, enrol, number_taken, roster_of
 from admin_api.routing import needs, router
-from admin_api.user_models import (
-    NewUser,
-    RingPlanView,
-    RingStage,
-    RingTarget,
-    UserBody,
-    UserView,
-    body_of,
-    feature_faults,
-    settings_of,
-    view_fields,
-)
+from admin_api.user_models import NewUser, UserBody, UserView, body_of, forced, has_app, settings_of, view_fields
 from admin_api.work import Answer, Work, run, show
-from registry.records import Account, AccountOwner, Department, Device, User
-from registry.ring_plan import RingPlan
+from registry.call_types import CustomPlan
+from registry.records import Department, Device, User
 from registry.store import Stored
 
 routes = router()
@@ -48,9 +38,9 @@ _CHANGE = (
 
 @dataclass(frozen=True, slots=True)
 class _App:
-    """What became of the app account: its name ("" for none), and its password where it was just made."""
+    """What became of the app accounts: their names, and the password where one was just made."""
 
-    username: str
+    usernames: tuple[str, ...]
     password: str = ""
 
 
@@ -63,41 +53,35 @@ async def _find(call: Call, user: str) -> Stored[User]:
 
 
 async def _check(work: Work, body: UserBody) -> None:
-    faults = feature_faults(body)
     if body.department:
         department = await work.call.ports.store.get(Department, body.department)
         if department is None or department.record.site != body.site:
-            faults.append(("/department", "the site has no such department"))
-    if faults:
-        raise invalid(*faults)
+            raise invalid(("/department", "the site has no such department"))
 
 
 async def _app_account(work: Work, body: UserBody, key: str, present: User | None) -> _App:
-    """Make, keep or remove the user's app account as `body` says."""
-    ports, name = work.call.ports, present.app_account if present else ""
-    account = await ports.store.get(Account, name) if name else None
-    if not body.app:
-        if account is not None:
-            work.delete(Account, name, expect=account.version)
-        return _App("")
+    """Make, keep or remove the user's app accounts as `body` says: none is left, or one is made where there is none."""
+    if not has_app(body):
+        if present is not None:
+            await remove_apps(work, present.apps)
+        return _App(())
     shown_as = f"{body.first_name} {body.last_name}"
-    if account is not None:
-        if account.record.display_name != shown_as:
-            work.put(replace(account.record, display_name=shown_as), expect=account.version)
-        return _App(name)
-    username, password = account_name(ports.entropy), sip_password(ports.entropy)
-    sealed = ports.vault.seal_text(password, f"account:{username}")
-    work.put(Account(username, body.site, AccountOwner.APP, key, shown_as, sealed), expect=0)
-    return _App(username, password)
+    if present is not None and present.apps:
+        if f"{present.first_name} {present.last_name}" != shown_as:
+            await rename_apps(work, present, shown_as)
+        return _App(present.apps)
+    account, password = new_app(work.call, body.site, key, shown_as)
+    work.put(account, expect=0)
+    return _App((account.username,), password)
 
 
-def _answer(status: int, user: User, app: _App) -> Answer:
-    fields = view_fields(user)
+def _answer(status: int, user: User, app: _App, told: list[str]) -> Answer:
+    fields = {**view_fields(user), "warnings": told}
     body: UserView = UserView.model_validate(fields)
     if app.password:
-        body = NewUser.model_validate({**fields, "account": {"username": app.username, "password": app.password}})
+        body = NewUser.model_validate({**fields, "account": {"username": user.app_account, "password": app.password}})
     taken = {
-        "site-number": Problem("number-taken", f"The number {user.number} belongs to another user of site {user.site}."),
+        "site-number": number_taken(user.site, user.number, "another user"),
         "site-person-id": Problem("person-id-taken", f"The person ID belongs to another user of site {user.site}."),
     }
     location = f"/api/v1/users/{user.id}" if status == 201 else None
@@ -110,15 +94,15 @@ async def _add(work: Work, key: str, body: UserBody) -> Answer:
     roster = await roster_of(call.ports.store, body.site)
     await _check(work, body)
     app = await _app_account(work, body, key, None)
-    user = User(id=key, app_account=app.username, created=call.wall, **settings_of(body))
+    user = with_apps(User(id=key, created=call.wall, **settings_of(body)), app.usernames)
     work.create(user, action="user.added", object=f"user/{key}", site=user.site)
-    await enrol(work, roster, Delta(user_after=user))
-    return _answer(201, user, app)
+    plans = await enrol(work, roster, Delta(user_after=user))
+    return _answer(201, user, app, forced(body) + warnings(plans[key]))
 
 
 async def _change(work: Work, present: Stored[User], body: UserBody) -> Answer:
     call, before = work.call, present.record
-    same = replace(before, **settings_of(body)) == before and body.app == bool(before.app_account)
+    same = replace(before, **settings_of(body)) == before and has_app(body) == bool(before.apps)
     if same and call.conditions.if_match is None and call.conditions.if_none_match is None:
         return Answer(200, _view(present), version=present.version)
     call.conditions.check_change(present.version)
@@ -129,7 +113,7 @@ async def _change(work: Work, present: Stored[User], body: UserBody) -> Answer:
     roster = await roster_of(call.ports.store, before.site)
     await _check(work, body)
     app = await _app_account(work, body, before.id, before)
-    after = replace(before, app_account=app.username, **settings_of(body))
+    after = with_apps(replace(before, **settings_of(body)), app.usernames)
     work.change(
         present,
         after,
@@ -138,8 +122,8 @@ async def _change(work: Work, present: Stored[User], body: UserBody) -> Answer:
         site=before.site,
         changed=changed_fields(before, after),
     )
-    await enrol(work, roster, Delta(user_before=before, user_after=after))
-    return _answer(200, after, app)
+    plans = await enrol(work, roster, Delta(user_before=before, user_after=after))
+    return _answer(200, after, app, forced(body) + warnings(plans[before.id]))
 
 
 @routes.post("/users", status_code=201, tags=["users"], response_model=UserView | NewUser, responses=documented(*_CHANGE))
@@ -189,16 +173,14 @@ async def get_user(call: CallOf, user: str) -> Response:
 async def patch_user(call: CallOf, user: str, patch: dict[str, Any]) -> Response:
     """Change a user by a JSON Merge Patch of UserBody: absent keeps, null clears.
 
-    Turning the intercom feature off forces call type 6 and ends the app account, unless the patch itself names others
-    (manual L110-111).
+    Where the intercom feature is off, call type 6 is forced and the app accounts end (manual L110-111): `warnings` say so.
     """
     site = (await _find(call, user)).record.site
 
     async def attempt(work: Work) -> Answer:
         present = await _find(call, user)
         call.conditions.check_change(present.version)
-        forced = {"call_type": MONITORS_ONLY, "app": False} if patch.get("intercom_feature") is False else {}
-        return await _change(work, present, merged(UserBody, body_of(present.record), forced | patch))
+        return await _change(work, present, merged(UserBody, body_of(present.record), patch))
 
     return await run(call, attempt, site=site)
 
@@ -211,7 +193,7 @@ async def patch_user(call: CallOf, user: str, patch: dict[str, Any]) -> Response
 )
 @needs(Permission.USERS_WRITE)
 async def delete_user(call: CallOf, user: str) -> Response:
-    """Delete a user who owns no device, with the app account and the ring plan."""
+    """Delete a user who owns no device, with the app accounts and the ring plan."""
     site = (await _find(call, user)).record.site
 
     async def attempt(work: Work) -> Answer:
@@ -223,29 +205,13 @@ async def delete_user(call: CallOf, user: str) -> Response:
         if owned.items:
             raise Problem("owns-devices", f"The user owns {', '.join(stored.record.mac.text for stored in owned.items)}.")
         work.remove(present, action="user.deleted", object=f"user/{user}", site=record.site)
-        account = await store.get(Account, record.app_account) if record.app_account else None
-        if account is not None:
-            work.delete(Account, record.app_account, expect=account.version)
+        await remove_apps(work, record.apps)
+        for name in record.linked_apps:
+            await drop_link(work, name, user)
+        custom = await store.get(CustomPlan, user)
+        if custom is not None:
+            work.delete(CustomPlan, user, expect=custom.version)
         await enrol(work, roster, Delta(user_before=record))
         return Answer(204)
 
     return await run(call, attempt, site=site)
-
-
-@routes.get("/ring-plans", tags=["users"], responses=documented("invalid-fields", "malformed-cursor"))
-@needs(Permission.USERS_READ)
-async def list_ring_plans(call: CallOf, paging: PagingOf, site: SiteQuery) -> ListPage[RingPlanView]:
-    """What dialling each number of a site does."""
-    return await page(call, paging, RingPlan, shelves(call, site), _plan_view)
-
-
-def _plan_view(stored: Stored[RingPlan]) -> RingPlanView:
-    plan = stored.record
-    stages = [
-        RingStage(
-            ring_seconds=stage.ring_seconds,
-            targets=[RingTarget(kind=target.kind.value, address=target.address) for target in stage.targets],
-        )
-        for stage in plan.stages
-    ]
-    return RingPlanView(site=plan.site, number=plan.number, owner=plan.owner, on_reject=plan.on_reject.value, stages=stages)

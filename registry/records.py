@@ -112,7 +112,7 @@ class SiteRoster:
     Every batch that adds, changes or removes one of them writes the roster with `expect`. So such changes of one site happen
     one after the other, a ring plan is never computed from a half-seen site, and a site cannot be deleted under a device
     that is being added. `plans_due` says that a change touched more ring plans than fit one batch: some are still to be
-    written, and the next change (on any node) finishes them.
+    written, and the next change (on any node) finishes them. `rules` is the version of the rules that the plans were computed by.
     """
 
     site: str
@@ -120,6 +120,7 @@ class SiteRoster:
     users: int = 0
     departments: int = 0
     plans_due: bool = False
+    rules: int = 0
 
     @property
     def key(self) -> str:

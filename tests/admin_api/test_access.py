@@ -46,6 +46,14 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("PATCH", "/users/{user}", "DISP", "user"),
     ("DELETE", "/users/{user}", "DISP", "user"),
     ("GET", "/ring-plans", "DISPR", None),
+    ("GET", "/users/{user}/ring-plan", "DISPR", "user"),
+    ("PUT", "/users/{user}/ring-plan", "DISP", "user"),
+    ("DELETE", "/users/{user}/ring-plan", "DISP", "user"),
+    ("GET", "/users/{user}/apps", "DISPR", "user"),
+    ("POST", "/users/{user}/apps", "DISP", "user"),
+    ("GET", "/apps/{app}", "DISPR", "app"),
+    ("PATCH", "/apps/{app}", "DISP", "app"),
+    ("DELETE", "/apps/{app}", "DISP", "app"),
     ("POST", "/trunks", "DI", None),
     ("GET", "/trunks", "DI", None),
     ("GET", "/trunks/{trunk}", "DI", "trunk"),
@@ -75,6 +83,7 @@ UNKNOWN = {
     "department": "none",
     "user": "none",
     "session": "none",
+    "app": "none",
     "trunk": "none",
 }
 
@@ -91,7 +100,9 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
     await allow(world, mac, FOREIGN)
     async with world.client() as client:
         department = (await client.post("/departments", json={"site": FOREIGN, "name": "Floor 1"})).json()["id"]
-        person = (await client.post("/users", json=user(FOREIGN))).json()["id"]
+        someone = (await client.post("/users", json=user(FOREIGN, app=True))).json()
+        plan = body_of("PUT", "/users/{user}/ring-plan", FOREIGN)
+        assert (await client.put(f"/users/{someone['id']}/ring-plan", json=plan)).status_code == 201
         assert (await client.put(f"/devices/{mac}", json=device(FOREIGN))).status_code == 201
         trunk = (await client.post("/trunks", json=a_trunk(FOREIGN))).json()["id"]
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
@@ -100,7 +111,8 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "mac": mac,
         "site": FOREIGN,
         "department": department,
-        "user": person,
+        "user": someone["id"],
+        "app": someone["app_account"],
         "session": session,
         "trunk": trunk,
     }
@@ -118,6 +130,8 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("PUT", "/sites/{site}/landlines"): {"max_calls": 1},
         ("PUT", "/devices/{mac}"): device(site),
         ("PUT", "/users/{user}"): user(site, "998"),
+        ("PUT", "/users/{user}/ring-plan"): {"stages": [{"targets": [{"kind": "guards"}]}]},
+        ("POST", "/users/{user}/apps"): {},
         ("POST", "/devices/{mac}/remote-sessions"): {},
     }
     return bodies.get((method, path), {"name": "Changed"} if method == "PATCH" else None)

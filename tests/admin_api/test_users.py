@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from admin_api import roster
-from admin_api.plans import TooManyTargets, ring_plan
+from admin_api.plans import ring_plan
+from registry.call_types import TooManyTargets
 from registry.mac import MacAddress
-from registry.records import Account, AccountOwner, Device, DeviceKind, SiteRoster, User
+from registry.records import Account, AccountOwner, Device, DeviceKind, Site, SiteRoster, User
 from registry.ring_plan import RingPlan
 from tests.admin_api.world import FOREIGN, HOME, NoTurns, World, a_world, allow, device, fields, monitor, problem, user
 
@@ -160,14 +161,18 @@ async def test_feature_off_forces_monitors_and_ends_the_app() -> None:
     async with world.client() as client:
         made = await client.post("/users", json=user(app=True, call_type=2))
         path, match = f"/users/{made.json()['id']}", {"If-Match": made.headers["etag"]}
-        named = await client.patch(path, json={"intercom_feature": False, "call_type": 3}, headers=match)
-        assert fields(named).keys() == {"/call_type"}
         off = (await client.patch(path, json={"intercom_feature": False}, headers=match)).json()
         assert (off["call_type"], off["app"], off["app_account"]) == (6, False, "")
+        assert ["call type 2 became 6" in told for told in off["warnings"]] == [True, False, False]
+        assert "no app account" in off["warnings"][1]
+        assert "Nobody rings when 101 is dialled" in off["warnings"][2]
         assert await world.store.get(Account, made.json()["app_account"]) is None
-        both = await client.post("/users", json=user(number="9", intercom_feature=False, call_type=0, app=True))
-        assert fields(both).keys() == {"/call_type", "/app"}
-        assert (await client.post("/users", json=user(number="9", intercom_feature=False))).json()["call_type"] == 6
+        both = (await client.post("/users", json=user(number="9", intercom_feature=False, call_type=0, app=True))).json()
+        assert (both["call_type"], both["app"], "account" in both) == (6, False, False)
+        assert len(both["warnings"]) == 3
+        named = await client.post("/users", json=user(number="10", intercom_feature=False))
+        assert (named.json()["call_type"], len(named.json()["warnings"])) == (6, 1)
+        assert (await client.get(path)).json()["warnings"] == []
 
 
 async def test_every_user_fault_at_once() -> None:
@@ -196,17 +201,17 @@ def test_plan_is_bounded_and_ordered() -> None:
     def phone(n: int, kind: DeviceKind) -> Device:
         return Device(MacAddress(f"{n:012X}"), str(n), HOME, kind, "C313", "x", f"{n:09d}", b"", b"", b"")
 
-    person = User("u", HOME, "A", "B", "1", app_account="app", call_type=0)
+    person, home = User("u", HOME, "A", "B", "1", app_account="app", call_type=0), Site(HOME, "Home")
     monitors = [phone(n, DeviceKind.INDOOR_MONITOR) for n in (2, 1)]
     guards = [phone(3, DeviceKind.GUARD_PHONE)]
-    plan = ring_plan(person, monitors, guards)
+    plan = ring_plan(person, home, monitors, guards)
     assert [target.address for target in plan.stages[0].targets] == ["000000001", "000000002", "000000003", "app"]
-    assert plan == ring_plan(person, monitors[::-1], guards)
+    assert plan == ring_plan(person, home, monitors[::-1], guards)
     for call_type, rings in ((0, True), (1, False), (2, True), (3, True), (4, False), (5, True), (6, False)):
-        typed = ring_plan(User("u", HOME, "A", "B", "1", app_account="app", call_type=call_type), [], [])
+        typed = ring_plan(User("u", HOME, "A", "B", "1", app_account="app", call_type=call_type), home, [], [])
         assert bool(typed.stages) is rings
     with pytest.raises(TooManyTargets):
-        ring_plan(person, [phone(n, DeviceKind.INDOOR_MONITOR) for n in range(33)], [])
+        ring_plan(person, home, [phone(n, DeviceKind.INDOOR_MONITOR) for n in range(33)], [])
 
 
 async def test_too_many_monitors_are_refused_whole() -> None:

@@ -1,4 +1,4 @@
-"""What SIP asks: from memory when it is there, loaded when asked, gone the moment a record changes, and right at every instant."""
+"""What SIP asks: from memory when it is there, loaded when asked, gone the moment a record changes, right at every instant."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -168,7 +168,7 @@ SAMPLES: tuple[Any, ...] = (
     ),
     Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0, 35, OnReject.END, True, 24),
     SiteLandlines("site-1", ("+49", "!+49900"), 3),
-    SiteRoster("site-1", 12, 34, 5, True),
+    SiteRoster("site-1", 12, 34, 5, True, 1),
     Trunk(
         id="trunk-1",
         name="Fernamt Süd",

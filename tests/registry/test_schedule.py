@@ -11,7 +11,7 @@ from registry.schedule import ALWAYS, DAY_MINUTES, MAX_WINDOWS, Schedule, Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WEEKDAYS = frozenset(range(5))
-MONDAY = datetime(2026, 11, 23)
+MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def at(day: int, hour: int, minute: int = 0) -> datetime:
@@ -43,7 +43,7 @@ def test_a_window_over_midnight_belongs_to_its_evening() -> None:
 @given(st.sets(st.integers(0, 6), min_size=1), st.integers(0, 1439), st.integers(1, 1440))
 def test_a_window_is_open_as_long_as_it_says(days: set[int], start: int, end: int) -> None:
     schedule = Schedule((Window(frozenset(days), start, end),))
-    week = sum(is_open(schedule, MONDAY + timedelta(minutes=minute)) for minute in range(0, 7 * DAY_MINUTES))
+    week = sum(is_open(schedule, MONDAY + timedelta(minutes=minute)) for minute in range(7 * DAY_MINUTES))
     assert week == len(days) * (end - start if end > start else DAY_MINUTES - start + end)
 
 

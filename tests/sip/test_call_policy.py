@@ -26,7 +26,7 @@ def facts(name: str, kind: str, site: str = "s", **more: object) -> AccountFacts
 
 
 @pytest.mark.parametrize("caller", KINDS)
-@pytest.mark.parametrize("callee", (MONITOR, GUARD, APP))
+@pytest.mark.parametrize("callee", [MONITOR, GUARD, APP])
 def test_inside_a_site_people_are_reached_by_everybody_and_beyond_it_by_nobody(caller: str, callee: str) -> None:
     assert may_call(facts("a", caller), facts("b", callee))
     assert not may_call(facts("a", caller), facts("b", callee, "other"))
