@@ -1,8 +1,8 @@
 """Whom a request is about: a request target in, a MAC file or common file with its token out, or one refusal.
 
 The grammar is what devices ask for, and nothing else exists: `/autop/<token>/<file>`, where the file is a MAC in any
-spelling or a common file's name, `.cfg` in any case. Every other target, whatever its trick, is the same `None`: the caller
-cannot even learn why, so neither can the client (reliability-and-security.md S20, S22).
+spelling or a common file's name, `.cfg` in any case, or a MAC with `.xml`, the device's phonebook. Every other target, whatever
+its trick, is the same `None`: the caller cannot even learn why, so neither can the client (reliability-and-security.md S20, S22).
 """
 
 import re
@@ -16,7 +16,7 @@ from registry.mac import MacAddress
 # Two slashes before the file are allowed: a device whose URL ends in one may append another before the name.
 _TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/([A-Za-z0-9_-]{16,64})//?([A-Za-z0-9.:%-]{1,80})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.cfg", re.IGNORECASE)
+_FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.(cfg|xml)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,15 @@ class CommonFile:
     name: str
 
 
-Asked = MacFile | CommonFile
+@dataclass(frozen=True, slots=True)
+class PhonebookFile:
+    """A device's contacts, asked for under `token`."""
+
+    token: str = field(repr=False)
+    mac: MacAddress
+
+
+Asked = MacFile | CommonFile | PhonebookFile
 
 _COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
 
@@ -49,13 +57,15 @@ def identify(target: bytes) -> Asked | None:
     if file is None:
         return None
     token, name = found[1].decode("ascii"), file[1].decode("ascii")
+    is_config = file[2].lower() == b"cfg"
     common = _COMMON_BY_NAME.get(name.lower())
     if common is not None:
-        return CommonFile(token, common)
+        return CommonFile(token, common) if is_config else None
     try:
-        return MacFile(token, MacAddress.parse(name))
+        mac = MacAddress.parse(name)
     except MalformedMac:
         return None
+    return MacFile(token, mac) if is_config else PhonebookFile(token, mac)
 
 
 def _unescaped(name: bytes) -> bytes:

@@ -8,7 +8,7 @@ model, site and device), then the device's own autop commands, of which the last
 from dataclasses import dataclass, field
 
 from autop import catalogue
-from autop.cfg_format import merge, parse_commands, write
+from autop.cfg_format import MAX_URL, merge, parse_commands, write
 from autop.errors import RejectedValue
 from autop.settings import (
     AutopPoll,
@@ -38,6 +38,7 @@ class Facts:
 
     `token` is the device's autop token. `channel_key` empty: no channel. `door_relays`: relays that an indoor monitor may
     open (ignored for other kinds). `contacts`: whom a guard phone can dial. `zone` None: the device keeps its own.
+    `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings.
     """
 
     settings: AutopSettings
@@ -49,6 +50,9 @@ class Facts:
     zone: Zone | None = None
     door_relays: tuple[Relay, ...] = ()
     contacts: tuple[Contact, ...] = ()
+    buttons: tuple[str, ...] | None = None
+    direct_ip: bool = False
+    dial_seconds: int = 0
 
 
 def render(device: Device, facts: Facts) -> bytes:
@@ -69,11 +73,14 @@ def device_settings(device: Device, facts: Facts) -> DeviceSettings:
     return DeviceSettings(
         account=_sip_account(device, facts),
         relays=_relays(facts.door_relays if device.kind is DeviceKind.INDOOR_MONITOR else device.relays),
-        button_numbers=tuple(number for number in device.button_number.split(";") if number),
+        button_numbers=_buttons(device) if facts.buttons is None else facts.buttons,
+        dial_seconds=facts.dial_seconds,
         contacts=facts.contacts,
+        phonebook_url=_phonebook_url(device, facts),
         web_password=facts.web_password,
         clock=_clock(facts),
         poll=_poll(device, facts),
+        direct_ip=facts.direct_ip,
         channel=_channel(facts),
     )
 
@@ -95,6 +102,16 @@ def _sip_account(device: Device, facts: Facts) -> SipAccount | None:
         registration_seconds=facts.settings.registration_seconds,
         enabled=account.enabled,
     )
+
+
+def _buttons(device: Device) -> tuple[str, ...]:
+    return tuple(number for number in device.button_number.split(";") if number)
+
+
+def _phonebook_url(device: Device, facts: Facts) -> str:
+    """Where the device's contacts are; empty where a URL field would not hold it."""
+    url = f"{facts.settings.directory(facts.token)}{device.mac.text}.xml"
+    return url if len(url) <= MAX_URL else ""
 
 
 def _relays(relays: tuple[Relay, ...]) -> tuple[DoorRelay, ...]:

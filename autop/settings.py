@@ -126,12 +126,17 @@ class ChannelAddress:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """Everything a profile may write for one device. A web password, clock, poll or channel that is missing is not written."""
+    """Everything a profile may write for one device. A web password, clock, poll or channel that is missing is not written.
+
+    `dial_seconds`: how long a panel must keep dialling, if longer than by itself. `phonebook_url` holds the device's token.
+    """
 
     account: SipAccount | None = None
     relays: tuple[DoorRelay, ...] = ()
     button_numbers: tuple[str, ...] = ()
+    dial_seconds: int = 0
     contacts: tuple[Contact, ...] = ()
+    phonebook_url: str = field(default="", repr=False)
     web_password: str = field(default="", repr=False)
     clock: Clock | None = None
     poll: AutopPoll | None = None

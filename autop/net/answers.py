@@ -35,10 +35,10 @@ def refusal(status: int, date: bytes, *, close: bool) -> tuple[h11.Response, byt
 
 
 def served(file: File, date: bytes) -> tuple[h11.Response, bytes]:
-    """A device's configuration."""
+    """A device's own file."""
     headers: Headers = [
         (b"Date", date),
-        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Type", file.content_type),
         (b"Content-Length", str(len(file.body)).encode()),
         (b"ETag", file.etag),
         PRIVATE,

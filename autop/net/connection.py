@@ -18,7 +18,7 @@ import h11
 from autop.fingerprint import none_match_fails
 from autop.identify import Asked, identify
 from autop.net.answers import not_modified, refusal, served
-from autop.net.configurations import File, Refused
+from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
 from autop.net.limits import ListenerLimits
 from autop.observer import AutopObserver, Outcome, Reason
 
@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
         self._send(response, b"" if request.method == b"HEAD" else body)
         if isinstance(found, File):
             self._proven(self)
-            if request.method != b"HEAD":
+            if found.content_type == CONFIGURATION_TYPE and request.method != b"HEAD":
                 self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
 
     def _next_request(self) -> None:

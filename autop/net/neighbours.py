@@ -1,28 +1,37 @@
-"""Who else stands in a device's site: an indoor monitor must know its doors' codes, a guard phone whom it can dial.
+"""Who else stands in a device's site: an indoor monitor must know its doors' codes, and all of them whom to dial.
 
-Lists are read from the store once and kept until a device changes; `changed` is what the composition root subscribes to the
-change feed with.
+Lists are read from the store once and kept until something of their kinds changes; `changed` is what the composition root
+subscribes to the change feed with.
 """
 
 from collections import OrderedDict
+from itertools import count
+from typing import TypeVar
 
-from autop.settings import Contact
-from registry.records import PUBLIC_AREA, Device, DeviceKind, Relay
-from registry.store import MAX_PAGE, Change, Store
+from autop.contacts import SiteFacts
+from registry.records import PUBLIC_AREA, Department, Device, Relay, User
+from registry.ring_plan import RingPlan
+from registry.store import MAX_PAGE, Change, Record, Store
+
+R = TypeVar("R", bound=Record)
+_SERIAL = count(1)
 
 MAX_NEIGHBOURS = 2000
-"""Devices of one site that are looked at; beyond the largest site the manual speaks of."""
+"""Things of each kind that are looked at in one site; beyond the largest site the manual speaks of."""
+_KINDS = frozenset(kind.__name__ for kind in (Device, User, Department, RingPlan))
 MAX_SITES = 1000
 """Sites that are kept."""
 
 
 class Neighbours:
-    """The devices of one site, in order of their MAC. Never changed: another list is another object."""
+    """What stands in one site, devices in order of their MAC. Never changed: another list is another object."""
 
-    __slots__ = ("_by_department", "devices")
+    __slots__ = ("_by_department", "serial", "site")
 
-    def __init__(self, devices: tuple[Device, ...]) -> None:
-        self.devices = devices
+    def __init__(self, site: SiteFacts) -> None:
+        self.site = site
+        self.serial = next(_SERIAL)
+        """Tells one reading of a site from another."""
         self._by_department: dict[str, tuple[Relay, ...]] = {}
 
     def door_relays(self, department: str) -> tuple[Relay, ...]:
@@ -36,14 +45,8 @@ class Neighbours:
         return found
 
     def _doors(self, department: str) -> list[Device]:
-        doors = [door for door in self.devices if door.kind.is_door and door.department in (PUBLIC_AREA, department)]
+        doors = [door for door in self.site.devices if door.kind.is_door and door.department in (PUBLIC_AREA, department)]
         return sorted(doors, key=lambda door: (door.department != department, door.mac))
-
-    def contacts(self, phone: Device) -> tuple[Contact, ...]:
-        """Doors first, then monitors and phones: what a guard dials."""
-        others = [device for device in self.devices if device.mac != phone.mac and device.account]
-        others.sort(key=lambda device: (not device.kind.is_door, device.kind is DeviceKind.INDOOR_MONITOR, device.mac))
-        return tuple(Contact(device.name, device.account) for device in others)
 
 
 def _first_relays(doors: list[Device]) -> tuple[Relay, ...]:
@@ -63,8 +66,8 @@ class SiteNeighbours:
         self._generation = 0
 
     def changed(self, change: Change) -> None:
-        """Forget every site when a device changed: it may have left one for another, which the change does not tell."""
-        if change.kind == Device.__name__:
+        """Forget every site when a device, user, department or plan changed: which site's it is the change does not tell."""
+        if change.kind in _KINDS:
             self.clear()
 
     def clear(self) -> None:
@@ -73,26 +76,33 @@ class SiteNeighbours:
         self._sites.clear()
 
     async def of(self, site: str) -> Neighbours:
-        """The devices of this site. May raise StoreUnavailable."""
+        """What stands in this site. May raise StoreUnavailable."""
         known = self._sites.get(site)
         if known is not None:
             self._sites.move_to_end(site)
             return known
         generation = self._generation
-        found = Neighbours(await self._read(site))
-        if generation == self._generation:  # else a device changed while we read: right for this answer, not to be kept
+        found = Neighbours(
+            SiteFacts(
+                await self._read(Device, site),
+                await self._read(User, site),
+                await self._read(Department, site),
+                await self._read(RingPlan, site),
+            )
+        )
+        if generation == self._generation:  # else something changed while we read: right for this answer, not to be kept
             self._sites[site] = found
             if len(self._sites) > MAX_SITES:
                 self._sites.popitem(last=False)
         return found
 
-    async def _read(self, site: str) -> tuple[Device, ...]:
-        devices: list[Device] = []
+    async def _read(self, kind: type[R], site: str) -> tuple[R, ...]:
+        found: list[R] = []
         after: str | None = None
-        while len(devices) < MAX_NEIGHBOURS:
-            page = await self._store.list(Device, "site", site, after=after, limit=MAX_PAGE)
-            devices.extend(stored.record for stored in page.items)
+        while len(found) < MAX_NEIGHBOURS:
+            page = await self._store.list(kind, "site", site, after=after, limit=MAX_PAGE)
+            found.extend(stored.record for stored in page.items)
             after = page.next
             if after is None:
                 break
-        return tuple(devices[:MAX_NEIGHBOURS])
+        return tuple(found[:MAX_NEIGHBOURS])

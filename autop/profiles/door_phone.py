@@ -6,6 +6,8 @@ from autop.cfg_format import label
 from autop.profiles.base import ButtonKey, Line, Model, account_lines, shared_lines
 from autop.settings import MAX_BUTTON_NUMBERS, DeviceSettings, DoorRelay
 
+FACTORY_DIAL_SECONDS = 60
+"""How long a panel dials unless it is told otherwise; never made shorter."""
 RELAY_LETTERS = "ABC"
 """Relays whose keys a source has. A fourth relay (D) has none."""
 
@@ -17,6 +19,7 @@ class DoorPhone:
         """Account, button, relays, then what every kind has."""
         yield from account_lines(settings.account, model)
         yield model.button.value, button_value(settings.button_numbers, model.button)
+        yield "Config.Settings.CALLTIMEOUT.DialOut", str(max(settings.dial_seconds, FACTORY_DIAL_SECONDS))
         yield from relay_lines(settings.relays)
         yield from shared_lines(settings, model)
 

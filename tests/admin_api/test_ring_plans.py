@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from admin_api import roster
+from admin_api.plans import RULES
 from registry.call_types import CustomPlan
 from registry.records import Site, SiteRoster
 from registry.ring_plan import OnReject, RingPlan
@@ -185,7 +185,8 @@ async def test_what_a_plan_of_ones_own_may_not_name() -> None:
             "/stages/5/targets/1/address",
         }
         assert len({found[f"/stages/{n}/targets/0/address"] for n in range(5)}) == 1
-        for bad in ({"stages": []}, {"stages": [{"targets": []}]}, {"stages": stages[:1] * 9}, {}):
+        empty_or_full: list[dict[str, Any]] = [{"stages": []}, {"stages": [{"targets": []}]}, {"stages": stages[:1] * 9}, {}]
+        for bad in empty_or_full:
             assert fields(await client.put(path, json=bad))
         full = [{"targets": [{"kind": "landlines"}]} for _ in range(3)]
         await client.patch(f"/users/{ada['id']}", json={"landlines": ["111", "222", "333"]}, headers=ANY)
@@ -206,7 +207,7 @@ async def test_plans_of_an_earlier_release_are_computed_anew_with_the_sites_next
         assert await plan(world, "101") == [([kitchen], 20), ([ada["app_account"]], 20)]
         held = await world.store.get(SiteRoster, HOME)
         assert held is not None
-        assert held.record.rules == roster.RULES
+        assert held.record.rules == RULES
     assert await world.store.get(Site, HOME) is not None
 
 

@@ -2,20 +2,23 @@
 
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from autop.errors import RejectedValue
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, CommonFile, MacFile
+from autop.identify import Asked, CommonFile, MacFile, PhonebookFile
 from autop.net.configurations import CACHE_BYTES, Configurations, File, Refused
 from autop.net.neighbours import SiteNeighbours
 from autop.observer import Outcome, Reason
 from registry.errors import BadSeal, StoreUnavailable
+from registry.location import AorBindings, Binding
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import Account, AccountOwner, Device, DeviceKind, Relay, Site
+from registry.records import Account, AccountOwner, Device, DeviceKind, Relay, Site, User
+from registry.ring_plan import RingPlan, Stage, together
 from registry.store import Change, Delete, Put
 from registry.vault import Vault
 from tests.autop import examples
@@ -241,6 +244,95 @@ async def test_a_guard_phone_dials_doors_first() -> None:
     assert b"SPEEDDIAL.Label02 = Flat 1\n" in body
     assert b"SPEEDDIAL.Num02 = 6001\n" in body
     assert b"SPEEDDIAL.Num03 = \n" in body
+
+
+class House:
+    """One site with a door, and two monitors of an IP-call user in its network group, served over one store."""
+
+    def __init__(self) -> None:
+        self.vault, self.store = examples.vault(), MemoryStore()
+        self.model = ReadModel(self.store)
+        self.neighbours = SiteNeighbours(self.store)
+        self.model.subscribe(self.neighbours.changed, self.neighbours.clear)
+        self.found = Configurations(
+            read_model=self.model, vault=self.vault, settings=examples.SETTINGS, neighbours=self.neighbours
+        )
+
+    async def write(self, *records: Any) -> None:
+        await self.store.batch([Put(record) for record in records])
+        for change in await self.store.changes(self.model.applied):
+            self.model.apply(change)
+
+    async def build(self, **changes: Any) -> None:
+        gate = examples.sealed_device(self.vault, network_group="a", button_number="101", autop_commands=(), **changes)
+        await self.write(
+            gate, User("u", "s-1", "Ada", "Byron", "101", ip_call=True), together("s-1", "101", ("6001", "app"), "u")
+        )
+        await self.write(monitor(1, owner="u", network_group="a"))
+
+
+def monitor(number: int, **changes: Any) -> Device:
+    mac = MacAddress(f"0C11050001{number:02X}")
+    return examples.device(DeviceKind.INDOOR_MONITOR, mac=mac, id=f"m{number}", account=f"600{number}", **changes)
+
+
+def registered(account: str, host: str) -> AorBindings:
+    return AorBindings(account, "node", (Binding(f"sip:{account}@{host}:5060", "udp:5060:203.0.113.7:4000", "c", 1, 9e9),))
+
+
+async def test_ip_call_names_the_address_a_monitor_registered_with_and_follows_it() -> None:
+    house = House()
+    await house.build()
+    button = b"SOFTKEY01.LocalParam1 = "
+    before = await served(house.found)
+    assert button + b"101;;;;;;;\n" in before.body
+    await house.write(registered("6001", "192.168.1.20"))
+    first = await served(house.found)
+    assert button + b"192.168.1.20;101;;;;;;\n" in first.body
+    assert b"Settings.GENERAL.DirectIP = 1\n" in first.body
+    await house.write(registered("6001", "192.168.1.20"))
+    assert (await served(house.found)).etag == first.etag
+    await house.write(registered("6001", "192.168.1.21"))
+    moved = await served(house.found)
+    assert button + b"192.168.1.21;101;;;;;;\n" in moved.body
+    assert moved.etag != first.etag
+    await house.write(monitor(1, owner="u", network_group="b"))
+    assert (await served(house.found)).body == before.body.replace(b"DirectIP = 1", b"DirectIP = 0")
+
+
+async def test_a_button_of_one_number_keeps_the_number_that_rings_the_app() -> None:
+    house = House()
+    await house.build(kind=DeviceKind.SINGLE_TENANT_DOOR_PHONE, model="R27")
+    await house.write(registered("6001", "192.168.1.20"))
+    assert b"SPEEDDIAL.Num01 = 101\n" in (await served(house.found)).body
+    await house.write(together("s-1", "101", ("6001",), "u"))
+    assert b"SPEEDDIAL.Num01 = 192.168.1.20\n" in (await served(house.found)).body
+
+
+async def test_a_panel_dials_longer_than_the_longest_plan_of_its_site() -> None:
+    house = House()
+    await house.build()
+    assert b"CALLTIMEOUT.DialOut = 60\n" in (await served(house.found)).body
+    await house.write(RingPlan("s-1", "102", (Stage((), 50), Stage((), 45))))
+    assert b"CALLTIMEOUT.DialOut = 105\n" in (await served(house.found)).body
+
+
+async def test_a_phonebook_needs_the_devices_own_token_and_is_rendered_once() -> None:
+    house = House()
+    await house.build()
+    asked = PhonebookFile(examples.TOKEN, examples.MAC)
+    book = await house.found.find(asked)
+    assert isinstance(book, File)
+    assert book.content_type == b"text/xml; charset=utf-8"
+    assert b'<Contact Id="1" Name="Ada Byron" Office="101" Mobile="" Other=""/>' in book.body
+    assert await house.found.find(asked) is book
+    await house.write(User("v", "s-1", "Bob", '"<&', "102"))
+    after = await house.found.find(asked)
+    assert isinstance(after, File)
+    assert len(ElementTree.fromstring(after.body)) == 2
+    wrong = await house.found.find(PhonebookFile("x" * 26, examples.MAC))
+    unknown = await house.found.find(PhonebookFile(examples.TOKEN, MacAddress("0C1105FFFFFF")))
+    assert wrong == unknown == Refused(Outcome.REFUSED, Reason.NO_PROOF)
 
 
 async def test_a_change_during_the_listing_is_not_lost() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autop.identify import CommonFile, MacFile, identify
+from autop.identify import CommonFile, MacFile, PhonebookFile, identify
 from registry.mac import MacAddress
 from tests.autop.examples import MAC, TOKEN
 
@@ -29,6 +29,18 @@ HERE = f"/autop/{TOKEN}/"
 )
 def test_every_spelling_of_a_mac(name: str) -> None:
     assert identify((HERE + name).encode()) == MacFile(TOKEN, MAC)
+
+
+@pytest.mark.parametrize("name", ["0C1105AABBCC.xml", "0c:11:05:aa:bb:cc.XML"])
+def test_a_devices_phonebook(name: str) -> None:
+    assert identify((HERE + name).encode()) == PhonebookFile(TOKEN, MAC)
+
+
+@pytest.mark.parametrize(
+    "name", ["r000000000029.xml", "0C1105AABBCC.xm", "0C1105AABBCC.xml.cfg", "contacts.xml", "0C1105AABB.xml"]
+)
+def test_no_other_xml_exists(name: str) -> None:
+    assert identify((HERE + name).encode()) is None
 
 
 def test_the_absolute_form_of_a_target() -> None:

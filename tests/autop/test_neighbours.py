@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from autop.contacts import SiteFacts
 from autop.net import neighbours as module
 from autop.net.neighbours import Neighbours, SiteNeighbours
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.records import Device, DeviceKind, Relay
-from registry.store import MAX_PAGE, Put
+from registry.store import MAX_PAGE, Change, Put
 from tests.autop import examples
 
 
@@ -18,51 +19,40 @@ def device(number: int, kind: DeviceKind = DeviceKind.MULTI_TENANT_DOOR_PHONE, *
     return examples.device(kind, **{**identity, "name": f"n{number}", **changes})
 
 
-def test_doors_then_phones_then_monitors_each_by_mac() -> None:
-    guard = device(1, DeviceKind.GUARD_PHONE)
-    others = [
-        device(2, DeviceKind.INDOOR_MONITOR),
-        device(3, DeviceKind.GUARD_PHONE),
-        device(5, DeviceKind.ACCESS_CONTROL),
-        device(4),
-        device(6, account=""),
-    ]
-    contacts = Neighbours((guard, *others)).contacts(guard)
-    assert [contact.name for contact in contacts] == ["n4", "n5", "n3", "n2"]
-    assert contacts[0].number == "50004"
-
-
 def test_a_departments_own_doors_come_before_public_ones() -> None:
     public = device(1, relays=(Relay("public", "1"), Relay("public garage", "2")))
     own = device(2, relays=(Relay("own", "7"),), department="a")
     monitor = device(3, DeviceKind.INDOOR_MONITOR, relays=(Relay("a monitor's", "9"),), department="a")
-    site = Neighbours((public, own, monitor))
+    site = Neighbours(SiteFacts((public, own, monitor)))
     assert [relay.name for relay in site.door_relays("a")] == ["own", "public garage"]
     assert [relay.name for relay in site.door_relays("b")] == ["public", "public garage"]
     assert site.door_relays("a") is site.door_relays("a")
-    assert Neighbours(()).door_relays("a") == ()
+    assert Neighbours(SiteFacts(())).door_relays("a") == ()
 
 
 class CountingStore(MemoryStore):
+    """Notes the site of every listing of devices."""
+
     def __init__(self) -> None:
         super().__init__()
         self.listed: list[str] = []
 
     async def list(self, *arguments: Any, **options: Any) -> Any:
-        self.listed.append(arguments[2])
+        if arguments[0] is Device:
+            self.listed.append(arguments[2])
         return await super().list(*arguments, **options)
 
 
 async def test_a_site_of_several_pages_is_read_whole_up_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     store = CountingStore()
     await store.batch([Put(device(number)) for number in range(MAX_PAGE + 3)])
-    assert len((await SiteNeighbours(store).of("s-1")).devices) == MAX_PAGE + 3
+    assert len((await SiteNeighbours(store).of("s-1")).site.devices) == MAX_PAGE + 3
     assert len(store.listed) == 2
     monkeypatch.setattr(module, "MAX_NEIGHBOURS", MAX_PAGE)
-    assert len((await SiteNeighbours(store).of("s-1")).devices) == MAX_PAGE
+    assert len((await SiteNeighbours(store).of("s-1")).site.devices) == MAX_PAGE
     assert len(store.listed) == 3
     monkeypatch.setattr(module, "MAX_NEIGHBOURS", MAX_PAGE + 1)
-    assert len((await SiteNeighbours(store).of("s-1")).devices) == MAX_PAGE + 1
+    assert len((await SiteNeighbours(store).of("s-1")).site.devices) == MAX_PAGE + 1
 
 
 async def test_the_least_recently_used_site_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +62,17 @@ async def test_the_least_recently_used_site_is_forgotten(monkeypatch: pytest.Mon
     for site in ("a", "b", "a", "c", "a", "c", "b"):
         await sites.of(site)
     assert store.listed == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("kind", ["Device", "User", "Department", "RingPlan"])
+async def test_whatever_a_site_is_made_of_is_read_again_when_it_changes(kind: str) -> None:
+    store = CountingStore()
+    sites = SiteNeighbours(store)
+    first = await sites.of("a")
+    assert await sites.of("a") is first
+    sites.changed(Change(1, "Site", "a", deleted=False))
+    assert await sites.of("a") is first
+    sites.changed(Change(2, kind, "x", deleted=False))
+    again = await sites.of("a")
+    assert again is not first
+    assert again.serial != first.serial
