@@ -7,7 +7,7 @@ from fastapi import Response
 from pydantic import Field
 
 from admin_api.app_accounts import MAX_APPS, new_app, relink, remove_apps, with_apps
-from admin_api.audit import changed_fields
+from admin_api.audit import Noted, changed_fields
 from admin_api.calls import Call, CallOf
 from admin_api.device_models import AccountSecret
 from admin_api.models import Body, Flag, FullName, Id, merged
@@ -193,6 +193,7 @@ async def delete_app(call: CallOf, app: str) -> Response:
         found = await _find(call, app)
         call.conditions.check_change(found.version)
         await remove_apps(work, (app,))
+        work.note(Noted("app.deleted", f"app/{app}", site, found.version))
         user = await call.ports.store.get(User, found.record.owner)
         if user is not None:
             before = user.record

@@ -35,6 +35,7 @@ from sip.directory import (
 
 MAX_OPENED = 200_000
 """Accounts whose password is kept opened in memory; past it all are opened afresh on demand."""
+FETCH_ATTEMPTS = 8
 _KINDS = {
     DeviceKind.MULTI_TENANT_DOOR_PHONE: DOOR,
     DeviceKind.SINGLE_TENANT_DOOR_PHONE: DOOR,
@@ -51,10 +52,6 @@ class _Timed:
     facts: AccountFacts
     schedule: Schedule
     until: float | None
-
-
-LOADS = 3
-"""How often a fact is loaded that changes while it is."""
 
 
 class MemoryDirectory:
@@ -89,18 +86,26 @@ class MemoryDirectory:
 
     async def fetch(self, question: Question) -> None:
         """Load what was asked, and what the answer is made of. Raises StoreUnavailable."""
-        model = self._read_model
         if isinstance(question, PushQuestion):
             # A change that comes during a load makes its result unfit for memory, where the answer is looked for.
-            for _ in range(LOADS):
-                await model.get(AorPush, question.username)
-                if model.peek(AorPush, question.username) is not MISSING:
+            for _ in range(FETCH_ATTEMPTS):
+                await self._read_model.get(AorPush, question.username)
+                if self._read_model.peek(AorPush, question.username) is not MISSING:
                     return
             return
         if not isinstance(question, AccountQuestion):
-            await model.get(RingPlan, ring_plan_key(question.site, question.number))
+            await self._read_model.get(RingPlan, ring_plan_key(question.site, question.number))
             return
-        stored = await model.get(Account, question.username)
+        # What changes while it is loaded is not kept (read_model.py), and any new device ends the look-up of another by its
+        # account: while many are written at once the first answer may be lost, and a device must not be told 503 for that.
+        for _ in range(FETCH_ATTEMPTS):
+            await self._load(question.username)
+            if self.account(question.username) is not UNKNOWN:
+                return
+
+    async def _load(self, username: str) -> None:
+        model = self._read_model
+        stored = await model.get(Account, username)
         if stored is None:
             return
         account = stored.record

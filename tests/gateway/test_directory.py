@@ -186,3 +186,24 @@ async def test_an_app_is_linked_only_where_both_records_say_so() -> None:
     assert (await node.account("900")).links == (AppSite("s2", "u2", "west", True),)
     await node.write(replace(there, linked_apps=()))
     assert (await node.account("900")).links == ()
+
+
+async def test_a_fetch_outlives_changes_of_other_devices_meanwhile() -> None:
+    class Busy(MemoryStore):
+        """Another device is written while one is looked up by its account, the first three times."""
+
+        async def get_unique(self, kind: type[Any], index: str, value: str) -> Any:
+            found = await super().get_unique(kind, index, value)
+            if len(disturbed) < 3:
+                disturbed.append(value)
+                node.model.apply(Change(100 + len(disturbed), "Device", "0C11050000FF", False))
+            return found
+
+    disturbed: list[str] = []
+    node = Node()
+    node.store = Busy()
+    node.model = ReadModel(node.store)
+    node.directory = MemoryDirectory(node.model, VAULT, lambda: node.wall)
+    await node.write(account(), device())
+    assert (await node.account("100")).enabled
+    assert len(disturbed) == 3
