@@ -23,7 +23,7 @@ from registry.memory import MemoryStore
 from registry.read_model import ReadModel
 from registry.records import Account, AccountOwner, Device, DeviceKind, Site, User
 from registry.schedule import Schedule, Window
-from registry.store import Put
+from registry.store import Put, Record
 from registry.vault import Vault
 from sip.call_policy import Destination, destination
 from sip.directory import AccountFacts, AccountQuestion, RingPlanQuestion
@@ -57,7 +57,7 @@ class Town:
             apps = [self._account(name, site.id, user.id, schedule=EVENINGS) for name in names[6:]]
             plan = ring_plan(user, site, devices[1:5], devices[5:])
             accounts = [*apps, *(self._account(one.account, site.id, "", device=True) for one in devices)]
-            records = [site, user, plan, *devices, *accounts]
+            records: list[Record] = [site, user, plan, *devices, *accounts]
             await self.store.batch([Put(record) for record in records])
             for name in names:
                 await self.directory.fetch(AccountQuestion(name))

@@ -1,6 +1,6 @@
 """Who else stands in a device's site: an indoor monitor must know its doors' codes, and all of them whom to dial.
 
-Lists are read from the store once and kept until something of their kinds changes; `changed` is what the composition root
+Lists are read from the store once and kept until something of the site changes; `changed` is what the composition root
 subscribes to the change feed with.
 """
 
@@ -9,7 +9,7 @@ from itertools import count
 from typing import TypeVar
 
 from autop.contacts import SiteFacts
-from registry.records import PUBLIC_AREA, Department, Device, Relay, User
+from registry.records import PUBLIC_AREA, Department, Device, Relay, SiteRoster, User
 from registry.ring_plan import RingPlan
 from registry.store import MAX_PAGE, Change, Record, Store
 
@@ -18,7 +18,6 @@ _SERIAL = count(1)
 
 MAX_NEIGHBOURS = 2000
 """Things of each kind that are looked at in one site; beyond the largest site the manual speaks of."""
-_KINDS = frozenset(kind.__name__ for kind in (Device, User, Department, RingPlan))
 MAX_SITES = 1000
 """Sites that are kept."""
 
@@ -66,9 +65,16 @@ class SiteNeighbours:
         self._generation = 0
 
     def changed(self, change: Change) -> None:
-        """Forget every site when a device, user, department or plan changed: which site's it is the change does not tell."""
-        if change.kind in _KINDS:
+        """Forget what this change may have made untrue.
+
+        Whoever adds, changes or removes a user or department of a site writes its roster too, whose key names the site, as that
+        of a plan does. A device may also have left one site for another, which its change does not tell: every site is forgotten.
+        """
+        if change.kind == Device.__name__:
             self.clear()
+        elif change.kind in (SiteRoster.__name__, RingPlan.__name__):
+            self._generation += 1
+            self._sites.pop(change.key.partition("/")[0], None)
 
     def clear(self) -> None:
         """Forget everything, as after a gap in the change feed."""

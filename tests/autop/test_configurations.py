@@ -17,7 +17,7 @@ from registry.location import AorBindings, Binding
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import Account, AccountOwner, Device, DeviceKind, Relay, Site, User
+from registry.records import Account, AccountOwner, Device, DeviceKind, Relay, Site, SiteRoster, User
 from registry.ring_plan import RingPlan, Stage, together
 from registry.store import Change, Delete, Put
 from registry.vault import Vault
@@ -326,7 +326,7 @@ async def test_a_phonebook_needs_the_devices_own_token_and_is_rendered_once() ->
     assert book.content_type == b"text/xml; charset=utf-8"
     assert b'<Contact Id="1" Name="Ada Byron" Office="101" Mobile="" Other=""/>' in book.body
     assert await house.found.find(asked) is book
-    await house.write(User("v", "s-1", "Bob", '"<&', "102"))
+    await house.write(User("v", "s-1", "Bob", '"<&', "102"), SiteRoster("s-1"))
     after = await house.found.find(asked)
     assert isinstance(after, File)
     assert len(ElementTree.fromstring(after.body)) == 2

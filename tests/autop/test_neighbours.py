@@ -64,15 +64,17 @@ async def test_the_least_recently_used_site_is_forgotten(monkeypatch: pytest.Mon
     assert store.listed == ["a", "b", "c", "b"]
 
 
-@pytest.mark.parametrize("kind", ["Device", "User", "Department", "RingPlan"])
-async def test_whatever_a_site_is_made_of_is_read_again_when_it_changes(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "key", "other"), [("SiteRoster", "a", True), ("RingPlan", "a/101", True), ("Device", "x", False)]
+)
+async def test_a_site_is_read_again_when_what_it_is_made_of_changes(kind: str, key: str, other: bool) -> None:
     store = CountingStore()
     sites = SiteNeighbours(store)
-    first = await sites.of("a")
-    assert await sites.of("a") is first
+    first, neighbour = await sites.of("a"), await sites.of("b")
     sites.changed(Change(1, "Site", "a", deleted=False))
     assert await sites.of("a") is first
-    sites.changed(Change(2, kind, "x", deleted=False))
+    sites.changed(Change(2, kind, key, deleted=False))
     again = await sites.of("a")
     assert again is not first
     assert again.serial != first.serial
+    assert (await sites.of("b") is neighbour) is other

@@ -1,5 +1,5 @@
-"""A whole node and a house on UDP: a number rings its stages in order, policy, schedules and subscriptions hold, a panel is told the
-LAN address that a monitor registered with."""
+"""A whole node and a house on UDP: a number rings its stages in order, policy, schedules and subscriptions hold, and a panel is
+told the LAN address that a monitor registered with."""
 
 import ssl
 import urllib.request
