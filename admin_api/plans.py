@@ -3,9 +3,10 @@ registry/call_types.py."""
 
 from collections.abc import Iterable
 
-from registry.call_types import MONITORS_ONLY, CustomPlan, Household, compiled, e164, preset
+from registry.call_types import MONITORS_ONLY, CustomPlan, Household, compiled, preset
 from registry.records import Department, Device, DeviceKind, Site, User
-from registry.ring_plan import MAX_TARGETS, RingPlan, together
+from registry.ring_plan import MAX_TARGETS, RingPlan, TargetKind, together
+from sip.e164 import NumberPlan, NumberRefusal, is_e164, normalise
 
 RULES = 1
 """Raised when this file or call_types.py begins to mean something else: a site's plans are then all computed anew with its next
@@ -27,7 +28,7 @@ def ring_plan(
         monitors=_accounts(monitors),
         guards=_accounts(guards),
         apps=(*user.apps, *user.linked_apps) if user.intercom_feature else (),
-        landlines=tuple(e164(number, user.country_code) for number in user.landlines) if user.intercom_feature else (),
+        landlines=tuple(landline(number, user.country_code) for number in user.landlines) if user.intercom_feature else (),
     )
     if custom is not None:
         rules = custom.stages
@@ -68,11 +69,21 @@ def rings_for_site(device: Device) -> bool:
     return device.kind is DeviceKind.GUARD_PHONE
 
 
+def landline(number: str, country_code: str) -> str:
+    """A landline as E.164, or as it was entered where that says too little or is no subscriber's (a trunk then refuses it)."""
+    found = normalise(number, NumberPlan(country_code))
+    return number if isinstance(found, NumberRefusal) else found
+
+
 def warnings(plan: RingPlan) -> list[str]:
     """What an operator should know about a plan."""
     if not plan.stages:
         return [f"Nobody rings when {plan.number} is dialled: callers are answered 480."]
-    return []
+    targets = [target for stage in plan.stages for target in stage.targets if target.kind is TargetKind.LANDLINE]
+    wrong = dict.fromkeys(target.address for target in targets if not is_e164(target.address))
+    return [
+        f"No trunk takes the landline {number}: enter it as + and 7 to 15 digits, or set the country code." for number in wrong
+    ]
 
 
 def _accounts(devices: Iterable[Device]) -> tuple[str, ...]:

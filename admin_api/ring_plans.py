@@ -9,13 +9,13 @@ from admin_api.calls import Call, CallOf
 from admin_api.models import Body, RingSeconds, Warnings
 from admin_api.pages import ListPage, PagingOf, SiteQuery, page, shelves
 from admin_api.permissions import Permission
-from admin_api.plans import warnings
+from admin_api.plans import landline, warnings
 from admin_api.problems import documented, invalid, not_found
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.routing import needs, router
 from admin_api.user_models import LANDLINE
 from admin_api.work import Answer, Work, run, show
-from registry.call_types import CustomPlan, Rule, StageRule, Who, e164
+from registry.call_types import CustomPlan, Rule, StageRule, Who
 from registry.records import Account, Device, User
 from registry.ring_plan import MAX_STAGES, MAX_TARGETS, OnReject, RingPlan
 from registry.store import Stored
@@ -218,7 +218,7 @@ async def _custom(call: Call, owner: User, body: CustomPlanBody) -> CustomPlan:
             fault = await _fault(call, owner, target)
             if fault:
                 faults.append((f"{path}/{fault[0]}", fault[1]))
-            address = e164(target.address, owner.country_code) if target.kind is Who.LANDLINE else target.address
+            address = landline(target.address, owner.country_code) if target.kind is Who.LANDLINE else target.address
             rules.append(Rule(target.kind, address))
         stages.append(StageRule(tuple(rules), stage.ring_seconds))
     if faults:

@@ -151,15 +151,3 @@ def _targets(rule: Rule, household: Household) -> list[Target]:
 
 def _accounts(names: Iterable[str]) -> list[Target]:
     return [Target(TargetKind.ACCOUNT, name) for name in names]
-
-
-def e164(number: str, country_code: str) -> str:
-    """A landline as E.164: `+` and digits, where number or country code say enough; else the digits as they are.
-
-    `+...` stays, `00...` is international, else the country code takes the place of one leading 0 (the usual trunk prefix).
-    """
-    if number.startswith("+"):
-        return number
-    if number.startswith("00"):
-        return f"+{number[2:]}"
-    return f"+{country_code}{number.removeprefix('0')}" if country_code else number

@@ -30,12 +30,13 @@ def guard(**changes: Any) -> dict[str, Any]:
 async def test_call_type_landlines_and_ring_rules_make_the_plan() -> None:
     world = await a_world()
     async with world.client() as client:
-        body = user(app=True, call_type=5, country_code="49", landlines=["030123", "+15551234", "0044201"])
+        body = user(app=True, call_type=5, country_code="49", landlines=["030123456", "+15551234", "110"])
         ada = (await client.post("/users", json=body)).json()
         _, kitchen = await put(world, 1, monitor(ada["id"]))
         _, desk = await put(world, 2, guard())
         app = ada["app_account"]
-        landlines = [(["+4930123"], 20), (["+15551234"], 20), (["+44201"], 20)]
+        landlines = [(["+4930123456"], 20), (["+15551234"], 20), (["110"], 20)]
+        assert ada["warnings"] == ["No trunk takes the landline 110: enter it as + and 7 to 15 digits, or set the country code."]
         assert await plan(world, "101") == [([kitchen, desk], 20), ([app], 20), *landlines]
         assert (await client.patch("/sites/home", json={"ring_seconds": 30, "on_reject": "end"}, headers=ANY)).status_code == 200
         assert [seconds for _, seconds in await plan(world, "101") or ()] == [30] * 5
@@ -140,19 +141,19 @@ async def test_a_plan_of_ones_own_overrides_the_call_type_and_follows_the_device
             "stages": [
                 {"targets": [{"kind": "monitors"}], "ring_seconds": 5},
                 {"targets": [{"kind": "account", "address": desk}, {"kind": "apps"}]},
-                {"targets": [{"kind": "landline", "address": "030123"}]},
+                {"targets": [{"kind": "landline", "address": "030123456"}]},
             ],
             "on_reject": "end",
         }
         made = await client.put(path, json=body)
         assert (made.status_code, made.json()["warnings"]) == (201, [])
-        expected = [([kitchen], 5), ([desk, ada["app_account"]], 20), (["+4930123"], 20)]
+        expected = [([kitchen], 5), ([desk, ada["app_account"]], 20), (["+4930123456"], 20)]
         assert await plan(world, "101") == expected
         again = await client.put(path, json=body)
         assert (again.status_code, again.headers["etag"]) == (200, made.headers["etag"])
         assert problem(await client.put(path, json={"stages": body["stages"]})) == "precondition-required"
         seen = (await client.get(path)).json()
-        assert seen["stages"][2] == {"targets": [{"kind": "landline", "address": "+4930123"}], "ring_seconds": None}
+        assert seen["stages"][2] == {"targets": [{"kind": "landline", "address": "+4930123456"}], "ring_seconds": None}
         _, study = await put(world, 3, monitor(ada["id"], name="Study"))
         assert await plan(world, "101") == [([kitchen, study], 5), *expected[1:]]
         await client.patch(f"/users/{ada['id']}", json={"intercom_feature": False}, headers=ANY)

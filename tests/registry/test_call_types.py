@@ -1,4 +1,4 @@
-"""The manual's call types, read off L228 and L155 into rows; landlines one by one; bounds; numbers as E.164."""
+"""The manual's call types, read off L228 and L155 into rows; landlines one by one; bounds."""
 
 import pytest
 
@@ -12,7 +12,6 @@ from registry.call_types import (
     TooManyTargets,
     Who,
     compiled,
-    e164,
     preset,
 )
 from registry.ring_plan import MAX_TARGETS, TargetKind
@@ -76,17 +75,3 @@ def test_more_than_a_stage_or_a_plan_holds_is_refused() -> None:
         rows(0, Household(many.monitors, apps=("a",)))
     with pytest.raises(TooManyTargets, match="9 stages"):
         compiled((StageRule((Rule(Who.MONITORS),)),) * 9, FULL)
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "expected"),
-    [
-        ("+4930123456", "1", "+4930123456"),
-        ("004930123456", "", "+4930123456"),
-        ("030123456", "49", "+4930123456"),
-        ("30123456", "49", "+4930123456"),
-        ("030123456", "", "030123456"),
-    ],
-)
-def test_landlines_as_e164(number: str, code: str, expected: str) -> None:
-    assert e164(number, code) == expected
