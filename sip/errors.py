@@ -24,3 +24,11 @@ class MalformedMessage(SipError):
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason.decode('ascii', 'replace')}"
+
+
+class MalformedSdp(SipError):
+    """A body that is no session description (RFC 8866), or goes past a bound. `reason` is of our own words: it may be logged."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

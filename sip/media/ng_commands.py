@@ -1,0 +1,70 @@
+"""Media requests as commands of rtpengine's ng protocol, and its answers read. One command or answer is a bencoded dictionary."""
+
+from collections.abc import Mapping
+
+from sip.errors import MalformedSdp
+from sip.media.bencode import NotBencode, Value, decode
+from sip.media.places import is_ipv6, target
+from sip.media_engine import MediaDelete, MediaOffer, MediaRequest
+from sip.sdp import PLAIN, parse_sdp
+
+PING: Mapping[bytes, Value] = {b"command": b"ping"}
+MAX_ANSWER = 65_535
+
+
+def command(request: MediaRequest) -> dict[bytes, Value]:
+    """The dictionary for a request. The SDP goes as it is; what rtpengine shall make of it stands beside it."""
+    key = request.key
+    said: dict[bytes, Value] = {b"call-id": key.call_id, b"from-tag": key.from_tag}
+    if key.branch:
+        said[b"via-branch"] = key.branch
+    if key.to_tag:
+        said[b"to-tag"] = key.to_tag
+    if isinstance(request, MediaDelete):
+        said[b"command"] = b"delete"
+        return said
+    said[b"command"] = b"offer" if isinstance(request, MediaOffer) else b"answer"
+    said[b"sdp"] = request.sdp
+    # Only the right source, as with the relay of our own; and nothing in the SDP that tells the other side where this one lives.
+    flags: list[Value] = [b"strict-source"]
+    said[b"replace"] = [b"origin"]
+    if request.source:
+        said[b"received-from"] = [_family(request.source), request.source.encode("ascii", "replace")]
+        if _behind_nat(request.sdp, request.source):
+            flags.append(b"SIP-source-address")
+    said[b"flags"] = flags
+    if isinstance(request, MediaOffer):
+        said[b"address-family"] = _family(request.toward)
+        if request.transport:
+            said[b"transport-protocol"] = request.transport
+            said[b"ICE"] = b"remove" if request.transport in PLAIN else b"force"
+    return said
+
+
+def result(data: bytes) -> tuple[bytes, bytes] | None:
+    """What an answer says: (b"ok", the SDP or b""), (b"pong", b""), (b"load limit", b""), (b"error", its reason). None: it is
+    not one."""
+    if len(data) > MAX_ANSWER:
+        return None
+    try:
+        answer = decode(data)
+    except NotBencode:
+        return None
+    if not isinstance(answer, Mapping):
+        return None
+    word = answer.get(b"result")
+    detail = answer.get(b"sdp" if word == b"ok" else b"error-reason", b"")
+    return (word, detail) if isinstance(word, bytes) and isinstance(detail, bytes) else None
+
+
+def _family(host: str) -> bytes:
+    return b"IP6" if is_ipv6(host) else b"IP4"
+
+
+def _behind_nat(sdp: bytes, source: str) -> bool:
+    """Whether the SDP names an address at which its sender cannot be reached, so that the signalling's is the better guess."""
+    try:
+        media = parse_sdp(sdp).media
+    except MalformedSdp:
+        return False  # rtpengine says what is wrong with it
+    return any(one.port and not one.is_held and target(one.host, one.port, source) is None for one in media)
