@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sip.deadlines import DeadlineHeap, Timed
 from sip.media.bencode import Value, encode
-from sip.media.ng_commands import PING, command, result
+from sip.media.ng_commands import NO_PORTS, PING, UNKNOWN_CALL, command, result
 from sip.media_engine import (
     MediaAnswer,
     MediaDelete,
@@ -191,12 +191,12 @@ class NgClient:
         call.flying = None
         if word == b"ok":
             self._done(call, request, detail, now)
-        elif word == b"load limit" and self._elsewhere(query, now):
-            return
-        elif word == b"load limit":
-            self._fail(request, "engine busy")
+        elif word == b"load limit" or detail == NO_PORTS:
+            if self._elsewhere(query, now):
+                return
+            self._fail(request, "engine busy" if word == b"load limit" else "ports used up")
         else:
-            self._fail(request, "unknown call" if detail == b"Unknown call-id" else "engine refused")
+            self._fail(request, "unknown call" if detail == UNKNOWN_CALL else "engine refused")
         self._go_on(call, now)
 
     # What deadlines tell
@@ -219,6 +219,8 @@ class NgClient:
         if self._elsewhere(query, now):
             return
         self._fail(query.request, "engine down")
+        if isinstance(query.request, MediaDelete):
+            self._done(query.call, query.request, b"", now)  # an instance that is gone has no calls
         self._go_on(query.call, now)
 
     def forget(self, call: _Call) -> None:
@@ -235,6 +237,8 @@ class NgClient:
         """Send the next command of a call; forget a call that has no fork left."""
         if call.flying is not None:
             return
+        while call.waiting and _is_done(call, call.waiting[0]):
+            call.waiting.popleft()
         if call.waiting:
             request = call.waiting.popleft()
             query = call.flying = _Query(self, self._next_cookie(), call.instance, request, call)
@@ -255,8 +259,7 @@ class NgClient:
         name = next((one for one, known in call.forks.items() if _is_of(known, one, key)), name)
         if isinstance(request, MediaAnswer) and request.final:
             call.waiting.extendleft(MediaDelete(known) for one, known in call.forks.items() if one != name)
-            call.forks = {name: key}
-        elif isinstance(request, MediaAnswer) or name not in call.forks:
+        if isinstance(request, MediaAnswer) or name not in call.forks:
             call.forks[name] = key
         self._outputs.append(MediaReady(request.number, key, sdp))
 
@@ -308,6 +311,14 @@ class NgClient:
             self._outputs.append(InstanceTurned(instance, alive))
             if not alive:
                 self._deadlines.arm(self._instances[instance], now + self._limits.ping_down)
+
+
+def _is_done(call: _Call, request: MediaRequest) -> bool:
+    """Whether this deletes a fork that has been deleted: rtpengine ends the whole call when it is told that twice."""
+    key = request.key
+    if not isinstance(request, MediaDelete) or not call.forks or not (key.branch or key.to_tag):
+        return False
+    return not any(_is_of(known, name, key) for name, known in call.forks.items())
 
 
 def _is_of(known: MediaKey, name: bytes, key: MediaKey) -> bool:

@@ -10,6 +10,9 @@ from sip.sdp import PLAIN, parse_sdp
 
 PING: Mapping[bytes, Value] = {b"command": b"ping"}
 MAX_ANSWER = 65_535
+NO_PORTS = b"Ran out of ports"
+UNKNOWN_CALL = b"Unknown call-id"
+"""Reasons that rtpengine gives with an error (10.5)."""
 
 
 def command(request: MediaRequest) -> dict[bytes, Value]:

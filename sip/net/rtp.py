@@ -75,6 +75,11 @@ class RtpRelay:
         """Pairs of ports that are free, of the family that has fewest."""
         return min(len(one) for one in self._free.values())
 
+    @property
+    def resting_ports(self) -> int:
+        """Ports that are not read until the next second, because of what strangers send to them."""
+        return len(self._resting)
+
     async def start(self) -> None:
         """Begin. Raises OSError when an address is none of this machine's."""
         self._loop = asyncio.get_running_loop()

@@ -1,8 +1,13 @@
-"""The sockets of the rtpengine client: one connected UDP socket for each instance, so that the kernel drops what others send."""
+"""The sockets of the rtpengine client, one for each instance.
+
+They are not connected: an ICMP error on a connected socket ends a reader of uvloop's for good (libuv stops polling at POLLERR),
+and an instance that was away once would never be heard again. So the source is compared here.
+"""
 
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 
 from twisted.logger import Logger
 
@@ -16,7 +21,7 @@ BURST = 64
 
 class RtpengineClient:
     """A `MediaEngine` (media_engine.py) that is one or more rtpengines. `instances` are addresses (IP literal and port) of their
-    ng listeners; `entropy` draws the cookies' beginning."""
+    ng listeners (ValueError for a host name); `entropy` draws the cookies' beginning."""
 
     log = Logger()
 
@@ -29,7 +34,7 @@ class RtpengineClient:
         entropy: Callable[[int], bytes],
         limits: NgLimits | None = None,
     ) -> None:
-        self._instances = instances
+        self._instances = [(str(ip_address(host)), port) for host, port in instances]
         self._names = [f"{host}:{port}" for host, port in instances]
         self._told = told
         self._clock = clock
@@ -54,13 +59,13 @@ class RtpengineClient:
         return self._client.refused
 
     async def start(self) -> None:
-        """Begin to ask who lives. Raises OSError when there is no way to an instance's address."""
+        """Begin to ask who lives. Raises OSError when there are no sockets left."""
         self._loop = loop = asyncio.get_running_loop()
-        for index, (host, port) in enumerate(self._instances):
+        for index, (host, _) in enumerate(self._instances):
             opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
             self._sockets.append(opened)
             opened.setblocking(False)
-            opened.connect((host, port))
+            opened.bind(("::" if ":" in host else "", 0))
             loop.add_reader(opened.fileno(), self._readable, index)
         self._timer = DeadlineTimer(loop, self._clock, self._on_deadline)
         self._pump()
@@ -83,12 +88,11 @@ class RtpengineClient:
     def _readable(self, index: int) -> None:
         for _ in range(BURST):
             try:
-                data = self._sockets[index].recv(MAX_ANSWER + 1)
-            except BlockingIOError:
-                break
+                data, source = self._sockets[index].recvfrom(MAX_ANSWER + 1)
             except OSError:
-                continue  # an ICMP error of what was sent before: the deadline finds the instance dead
-            self._client.received(index, data, self._clock())
+                break
+            if source[:2] == self._instances[index]:
+                self._client.received(index, data, self._clock())
         self._pump()
 
     def _on_deadline(self) -> None:
@@ -112,6 +116,6 @@ class RtpengineClient:
         if not self._sockets:
             return  # stopped
         try:
-            self._sockets[output.instance].send(output.data)
+            self._sockets[output.instance].sendto(output.data, self._instances[output.instance])
         except OSError:
             return  # it is repeated

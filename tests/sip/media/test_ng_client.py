@@ -192,6 +192,9 @@ def test_the_losing_branches_are_deleted_when_one_answers() -> None:
     deleted = [(said[b"via-branch"], said[b"to-tag"]) for _, said in stage.commands if said[b"command"] == b"delete"]
     assert sorted(deleted) == [(b"b0", b"m0"), (b"b2", b"m2")]
     assert len(stage.client) == 1
+    before = len(stage.commands)
+    stage.request(*(MediaDelete(MediaKey(b"call", b"door", b"", branch)) for branch in (b"b0", b"b2")))
+    assert len(stage.commands) == before  # the proxy's own deletes of the same: twice is once
     stage.request(MediaDelete(MediaKey(b"call", b"door", b"m1")))
     assert len(stage.client) == 0
 
@@ -201,6 +204,7 @@ def test_the_losing_branches_are_deleted_when_one_answers() -> None:
     [
         ({b"result": b"error", b"error-reason": b"Failed to parse SDP"}, "engine refused", 488),
         ({b"result": b"error", b"error-reason": b"Unknown call-id"}, "unknown call", 488),
+        ({b"result": b"error", b"error-reason": b"Ran out of ports"}, "ports used up", 503),
         ({b"result": b"load limit", b"message": b"x"}, "engine busy", 503),
         ({b"result": b"ok"}, "engine refused", 488),
     ],
