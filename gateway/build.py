@@ -38,6 +38,7 @@ from gateway.listeners import Address, Listeners
 from gateway.logbook import Logbook
 from gateway.logs import CountErrors
 from gateway.loop import LagSampler
+from gateway.media import media_engine
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver, VisitorNotes
 from gateway.presence import PresenceBook
@@ -60,6 +61,7 @@ from registry.store import Store
 from registry.vault import Vault
 from sip.core import SipCore
 from sip.limits import SipLimits
+from sip.media_engine import MediaEngine
 from sip.net.resolver import Resolver
 from sip.net.service import SipService
 from sip.net.stream import StreamLimits
@@ -190,6 +192,11 @@ class Node:
         book = TrunkBook(store, read_model, vault, trunks.configure)
         book.start()
         self._stack.push_async_callback(book.stop)
+
+        # Media. The proxy does not ask for it yet: what the engine tells is counted only.
+        self._media = media_engine(config, self.metrics, lambda outcome: None, clock=monotonic, entropy=entropy)
+        if self._media is not None:
+            await self._start_media(self._media)
 
         # The channel, and Remote Control through it.
         channel = ChannelListener(
@@ -325,6 +332,13 @@ class Node:
 
     def _sip_streams_at(self, sip: SipService, transport: str, bound: Address) -> None:
         sip.listening(transport, bound, self._config.public_host)
+
+    async def _start_media(self, engine: MediaEngine) -> None:
+        self._stack.push_async_callback(engine.stop)
+        try:
+            await engine.start()
+        except OSError as error:
+            raise StartError(f"media: {error.strerror or error}. Set media.addresses to addresses of this machine.") from None
 
     def _certificates(self) -> list[CertificateFiles]:
         if pairs := self._config.tls.pairs:

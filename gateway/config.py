@@ -23,6 +23,7 @@ DnsName = Annotated[
 ]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]{1,253})$")]
 PushProvider = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,32}$")]
+Instance = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}$")]
 MAX_CONFIG_BYTES = 1 << 20
 WILDCARDS = ("0.0.0.0", "::")
 """The addresses that mean every address of this machine."""
@@ -40,6 +41,7 @@ def _addresses(value: object) -> tuple[str, ...]:
 
 
 Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
+AddressesOrNone = Annotated[tuple[str, ...], BeforeValidator(lambda value: () if value == () else _addresses(value))]
 
 
 class _Section(BaseModel):
@@ -146,6 +148,32 @@ class Push(_Section):
     )
 
 
+class Media(_Section):
+    """Media of calls. Where both ends share a network it goes directly, whatever stands here."""
+
+    engine: Literal["off", "relay", "rtpengine"] = Field(
+        default="off",
+        description='"off": SDP passes untouched; "relay": the built-in RTP relay; "rtpengine": one or more rtpengines.',
+    )
+    first_port: Annotated[int, Field(ge=1024, le=65534)] = Field(
+        default=20000, description="The relay's UDP ports, from here; an audio call takes four, with video eight."
+    )
+    last_port: Annotated[int, Field(ge=1025, le=65535)] = Field(
+        default=23999, description="... to here. Keep clear of the ports the system gives to programs (32768 and up on Linux)."
+    )
+    addresses: AddressesOrNone = Field(
+        default=(), description="The relay's own addresses, one IPv4 and one IPv6 at most; none: the address of the listeners."
+    )
+    public_addresses: AddressesOrNone = Field(
+        default=(),
+        description="What peers are told in place of the address of that family, where a NAT stands before this machine.",
+    )
+    rtpengine: Annotated[tuple[Instance, ...], Field(max_length=16)] = Field(
+        default=(),
+        description='ng listeners of the rtpengines, as "192.0.2.1:2223". Run them with --endpoint-learning=immediate or off.',
+    )
+
+
 class RemoteControl(_Section):
     """Remote Control sessions."""
 
@@ -195,6 +223,7 @@ class Config(_Section):
     public: Public = Public()
     sip: Sip = Sip()
     push: Push = Push()
+    media: Media = Media()
     remote_control: RemoteControl = RemoteControl()
     tls: Tls = Tls()
     log: Log = Log()
@@ -250,9 +279,25 @@ def parse(values: dict[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: tls.certificate and tls.key go together: give both or neither.")
     if (config.push.webhook_url is None) != (config.push.webhook_secret_file is None):
         raise ConfigError(f"{source}: push.webhook_url and push.webhook_secret_file go together: give both or neither.")
+    if config.media.engine == "rtpengine" and not config.media.rtpengine:
+        raise ConfigError(f"{source}: media.engine is rtpengine, so media.rtpengine names at least one instance.")
+    if config.media.first_port >= config.media.last_port:
+        raise ConfigError(f"{source}: media.first_port is not below media.last_port.")
+    for text in config.media.rtpengine:
+        if not _is_instance(text):
+            raise ConfigError(f"{source}: media.rtpengine: {text!r} is no IP address with a port.")
     if config.sip.min_expires > config.sip.max_expires:
         raise ConfigError(f"{source}: sip.min_expires is above sip.max_expires; allowed is at most {config.sip.max_expires}.")
     return config
+
+
+def _is_instance(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return 0 < int(port) < 65536
 
 
 def _tuples(value: Any) -> Any:

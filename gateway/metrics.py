@@ -95,6 +95,7 @@ class Metrics:
             "portico_connections_refused_total", "Connections turned away before their protocol began.", ("listener", "reason")
         )
         self._add_sip()
+        self._add_media()
         self._add_autop()
         self._add_tunnel()
         self._add_admin()
@@ -112,6 +113,11 @@ class Metrics:
         self.calls = self._counter("portico_calls_total", "Calls that are over.", ("result",))
         self.pushes = self._counter("portico_pushes_total", "Pushes to apps.", ("provider", "purpose", "outcome"))
         self.call_setup = self._histogram("portico_call_setup_seconds", "From the INVITE to the answer.", RING_BUCKETS)
+
+    def _add_media(self) -> None:
+        self.media_failed = self._counter("portico_media_failed_total", "Offers and answers without media.", ("reason",))
+        self.media_digits = self._counter("portico_media_digits_total", "Keys pressed in relayed media (RFC 4733).")
+        self.media_silent = self._counter("portico_media_silent_total", "Calls ended because no media came any more.")
 
     def _add_autop(self) -> None:
         self.autop_requests = self._counter("portico_autop_requests_total", "Auto-provisioning requests.", ("outcome", "reason"))

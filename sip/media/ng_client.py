@@ -6,12 +6,13 @@ rtpengine serves datagrams in several threads, and the answer of a 200 must not 
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from heapq import heappop, heappush
 from typing import NamedTuple
 
-from sip.deadlines import DeadlineHeap, Timed
 from sip.media.bencode import Value, encode
 from sip.media.ng_commands import NO_PORTS, PING, UNKNOWN_CALL, command, result
 from sip.media_engine import (
@@ -61,16 +62,12 @@ class InstanceTurned(NamedTuple):
 NgOutput = Transmit | InstanceTurned | MediaOutcome
 
 
-class _Query(Timed):
-    """One command under way. `request` is None for a ping."""
+class _Query:
+    """One command under way. `request` and `call` are None for a ping."""
 
-    __slots__ = ("call", "client", "cookie", "data", "instance", "request", "sent", "tried")
+    __slots__ = ("call", "cookie", "data", "instance", "request", "sent", "tried")
 
-    def __init__(
-        self, client: "NgClient", cookie: bytes, instance: int, request: MediaRequest | None, call: "_Call | None"
-    ) -> None:
-        super().__init__()
-        self.client = client
+    def __init__(self, cookie: bytes, instance: int, request: MediaRequest | None, call: "_Call | None") -> None:
         self.cookie = cookie
         self.instance = instance
         self.request = request
@@ -79,42 +76,30 @@ class _Query(Timed):
         self.sent = 0
         self.tried = [instance]
 
-    def fire(self, now: float) -> None:
-        self.client.unanswered(self, now)
 
+class _Instance:
+    """One rtpengine. `ping_at` is when it is asked next whether it lives."""
 
-class _Instance(Timed):
-    """One rtpengine."""
+    __slots__ = ("alive", "index", "name", "ping_at")
 
-    __slots__ = ("alive", "client", "index", "name")
-
-    def __init__(self, client: "NgClient", index: int, name: str) -> None:
-        super().__init__()
-        self.client = client
+    def __init__(self, index: int, name: str) -> None:
         self.index = index
         self.name = name.encode()
         self.alive = True
-
-    def fire(self, now: float) -> None:
-        self.client.ping(self.index, now)
+        self.ping_at = NEVER
 
 
-class _Call(Timed):
+class _Call:
     """One call: where it is, what waits, and its forks by branch (or to-tag) with the key to delete each by."""
 
-    __slots__ = ("client", "flying", "forks", "instance", "key", "waiting")
+    __slots__ = ("flying", "forks", "instance", "key", "waiting")
 
-    def __init__(self, client: "NgClient", key: bytes, instance: int) -> None:
-        super().__init__()
-        self.client = client
+    def __init__(self, key: bytes, instance: int) -> None:
         self.key = key
         self.instance = instance
         self.waiting: deque[MediaRequest] = deque()
         self.flying: _Query | None = None
         self.forks: dict[bytes, MediaKey] = {}
-
-    def fire(self, now: float) -> None:
-        self.client.forget(self)
 
 
 class NgClient:
@@ -122,17 +107,18 @@ class NgClient:
 
     def __init__(self, instances: Sequence[str], cookie: bytes, now: float, limits: NgLimits | None = None) -> None:
         self._limits = limits or NgLimits()
-        self._instances = [_Instance(self, index, name) for index, name in enumerate(instances)]
+        self._instances = [_Instance(index, name) for index, name in enumerate(instances)]
         self._cookie = cookie.hex().encode()
         self._serial = 0
         self._queries: dict[bytes, _Query] = {}
         self._calls: dict[bytes, _Call] = {}
-        self._deadlines = DeadlineHeap()
+        self._deadlines: list[tuple[float, int, Callable[[float], None]]] = []
+        """A heap of what is due when. Nothing is taken out of it: what has become pointless finds that out itself."""
         self._outputs: list[NgOutput] = []
         self.refused: Counter[str] = Counter()
         """Requests that failed and datagrams not understood, by reason."""
         for one in self._instances:
-            self._deadlines.arm(one, now)
+            self._ping_at(one, now)
 
     def __len__(self) -> int:
         """Calls that are with an instance."""
@@ -149,10 +135,12 @@ class NgClient:
         return outputs
 
     def next_deadline(self) -> float | None:
-        return self._deadlines.next()
+        """When to call `on_deadline`."""
+        return self._deadlines[0][0] if self._deadlines else None
 
     def on_deadline(self, now: float) -> None:
-        self._deadlines.fire(now)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            heappop(self._deadlines)[2](now)
 
     def request(self, request: MediaRequest, now: float) -> None:
         """A request of the proxy. For an offer or answer exactly one outcome with its number comes, in `NgLimits.repeats` seconds
@@ -164,8 +152,8 @@ class NgClient:
             if instance is None or len(self._calls) >= self._limits.calls:
                 self._fail(request, "engine down" if instance is None else "sessions used up")
                 return
-            call = self._calls[key.call_id] = _Call(self, key.call_id, instance)
-            self._deadlines.arm(call, now + self._limits.call_seconds)
+            call = self._calls[key.call_id] = _Call(key.call_id, instance)
+            self._at(now + self._limits.call_seconds, partial(self._forget, call))
         if len(call.waiting) >= self._limits.queued and not isinstance(request, MediaDelete):
             self._fail(request, "engine busy")
             return
@@ -181,10 +169,9 @@ class NgClient:
             self.refused["stray datagram"] += 1
             return
         del self._queries[cookie]
-        query.due = NEVER
         self._turn(instance, True, now)
         if query.call is None or query.request is None:
-            self._deadlines.arm(self._instances[instance], now + self._limits.ping)
+            self._ping_at(self._instances[instance], now + self._limits.ping)
             return
         word, detail = answer
         request, call = query.request, query.call
@@ -201,19 +188,22 @@ class NgClient:
 
     # What deadlines tell
 
-    def ping(self, instance: int, now: float) -> None:
+    def _ping(self, instance: _Instance, at: float, now: float) -> None:
         """It is time to ask an instance whether it lives."""
-        self._send(_Query(self, self._next_cookie(), instance, None, None), PING, now)
+        if instance.ping_at == at:
+            self._send(_Query(self._next_cookie(), instance.index, None, None), PING, now)
 
-    def unanswered(self, query: _Query, now: float) -> None:
+    def _unanswered(self, query: _Query, sent: int, now: float) -> None:
         """No answer so far: say it again, or give up."""
+        if query.cookie not in self._queries or query.sent != sent:
+            return
         if query.sent < len(self._limits.repeats):
             self._transmit(query, now)
             return
-        self._queries.pop(query.cookie, None)
+        del self._queries[query.cookie]
         self._turn(query.instance, False, now)
         if query.call is None or query.request is None:
-            self._deadlines.arm(self._instances[query.instance], now + self._limits.ping_down)
+            self._ping_at(self._instances[query.instance], now + self._limits.ping_down)
             return
         query.call.flying = None
         if self._elsewhere(query, now):
@@ -223,7 +213,7 @@ class NgClient:
             self._done(query.call, query.request, b"", now)  # an instance that is gone has no calls
         self._go_on(query.call, now)
 
-    def forget(self, call: _Call) -> None:
+    def _forget(self, call: _Call, _now: float) -> None:
         """Nobody ended this call."""
         if self._calls.get(call.key) is call:
             del self._calls[call.key]
@@ -241,10 +231,9 @@ class NgClient:
             call.waiting.popleft()
         if call.waiting:
             request = call.waiting.popleft()
-            query = call.flying = _Query(self, self._next_cookie(), call.instance, request, call)
+            query = call.flying = _Query(self._next_cookie(), call.instance, request, call)
             self._send(query, command(request), now)
         elif not call.forks and self._calls.get(call.key) is call:
-            call.due = NEVER
             del self._calls[call.key]
 
     def _done(self, call: _Call, request: MediaRequest, sdp: bytes, now: float) -> None:
@@ -272,7 +261,7 @@ class NgClient:
         if instance is None:
             return False
         call.instance = instance
-        again = call.flying = _Query(self, self._next_cookie(), instance, request, call)
+        again = call.flying = _Query(self._next_cookie(), instance, request, call)
         again.tried = [*query.tried, instance]
         self._send(again, command(request), now)
         return True
@@ -302,15 +291,24 @@ class NgClient:
     def _transmit(self, query: _Query, now: float) -> None:
         self._outputs.append(Transmit(query.instance, query.data))
         repeats = self._limits.repeats
-        self._deadlines.arm(query, now + repeats[query.sent] - (repeats[query.sent - 1] if query.sent else 0.0))
+        wait = repeats[query.sent] - (repeats[query.sent - 1] if query.sent else 0.0)
         query.sent += 1
+        self._at(now + wait, partial(self._unanswered, query, query.sent))
 
     def _turn(self, instance: int, alive: bool, now: float) -> None:
         if self._instances[instance].alive is not alive:
             self._instances[instance].alive = alive
             self._outputs.append(InstanceTurned(instance, alive))
             if not alive:
-                self._deadlines.arm(self._instances[instance], now + self._limits.ping_down)
+                self._ping_at(self._instances[instance], now + self._limits.ping_down)
+
+    def _ping_at(self, instance: _Instance, at: float) -> None:
+        instance.ping_at = at
+        self._at(at, partial(self._ping, instance, at))
+
+    def _at(self, at: float, act: Callable[[float], None]) -> None:
+        self._serial += 1
+        heappush(self._deadlines, (at, self._serial, act))
 
 
 def _is_done(call: _Call, request: MediaRequest) -> bool:

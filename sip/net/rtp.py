@@ -1,4 +1,4 @@
-"""The built-in relay's sockets: one for each port, read in the node's loop one packet per wake-up (docs/decisions/0008)."""
+"""The built-in relay's sockets: one for each port, read in the node's loop one packet per wake-up (docs/decisions/0009)."""
 
 import asyncio
 import errno

@@ -63,6 +63,10 @@ def test_an_unknown_key_names_file_key_and_what_is_allowed(tmp_path: Path) -> No
         ('[remote_control]\ndomain = "UPPER"\n', "remote_control.domain"),
         ('[public]\nhost = "a b"\n', "public.host"),
         ("node = 3\n", "node"),
+        ('[media]\nengine = "asterisk"\n', "media.engine"),
+        ("[media]\nfirst_port = 80\n", "media.first_port"),
+        ('[media]\naddresses = ["a.example"]\n', "media.addresses"),
+        ('[media]\nrtpengine = ["a.example:2223"]\n', "media.rtpengine"),
         ("listen = 3\n", "listen"),
     ],
 )
@@ -115,6 +119,21 @@ def test_rules_across_keys(tmp_path: Path) -> None:
         config.load(written(tmp_path, '[tls]\ncertificate = "a.pem"\n'))
     with pytest.raises(ConfigError, match="min_expires"):
         config.load(written(tmp_path, "[sip]\nmin_expires = 600\nmax_expires = 300\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('engine = "rtpengine"', "at least one instance"),
+        ("first_port = 30000\nlast_port = 20000", "not below"),
+        ('addresses = ["1.2.3.400"]', "media.addresses"),
+        ('addresses = ["192.0.2.1", "192.0.2.2"]', "one of each"),
+        ('rtpengine = ["192.0.2.1:99999"]', "no IP address"),
+    ],
+)
+def test_rules_of_media(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config.load(written(tmp_path, f"[media]\n{text}\n"))
 
 
 def test_the_reference_is_itself_a_valid_configuration() -> None:

@@ -33,8 +33,9 @@ class RunningRtpengine:
         self._command = [str(program("rtpengine")), "--config-file=none", "--foreground", "--log-stderr", "--log-level=4"]
         self._command += ["--table=-1", f"--listen-ng={LOOPBACK}:{self.address[1]}", f"--interface={LOOPBACK}"]
         self._command += ["--interface=::1"] if has_ipv6() else []
-        self._command += [f"--port-min={ports[0]}", f"--port-max={ports[1]}", f"--num-threads={threads}", "--delete-delay=0"]
-        # The others let a stranger take over a call in its first three seconds (docs/decisions/0008).
+        self._command += [f"--port-min={ports[0]}", f"--port-max={ports[1]}", "--delete-delay=0"]
+        self._command += [f"--num-threads={threads}"] if threads else []
+        # The others let a stranger take over a call in its first three seconds (docs/decisions/0009).
         self._command += ["--endpoint-learning=immediate"]
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from sip.net.rtpengine import RtpengineClient
 from tests.sip.media.stage import AUDIO, rtcp, rtp, sdp
 from tests.sip.media.test_telephone_event import press
 from tests.system.media_site import LOOPBACK, End, MediaSite, Phone, connected, ring
-from tests.system.peers import needs
+from tests.system.peers import RunningGateway, loopback_config, needs
 from tests.system.rtpengine import RunningRtpengine, has_ipv6
 
 pytestmark = pytest.mark.system
@@ -166,7 +167,7 @@ def bound(port: int) -> bool:
 
 
 async def test_a_third_party_gets_nothing_also_when_it_sends_first(phone: Callable[..., Phone]) -> None:
-    """RTP bleed. rtpengine's learning believes whoever sends first (docs/decisions/0008), so this is the relay's promise only."""
+    """RTP bleed. rtpengine's learning believes whoever sends first (docs/decisions/0009), so this is the relay's promise only."""
     async with site_with(relay) as site:
         door, monitor = phone("door"), phone("monitor")
         await connected(site, door, monitor)
@@ -265,6 +266,14 @@ async def test_a_flooded_port_is_left_alone_for_a_second(phone: Callable[..., Ph
         assert engine.refused["foreign source"] == dropped
         await heard(monitor.audio, door.say(0, b"after the tick"))
         stranger.close()
+
+
+def test_a_gateway_with_a_relay_says_how_many_ports_are_free(tmp_path: Path) -> None:
+    config = loopback_config(more='[media]\nengine = "relay"\nfirst_port = 21800\nlast_port = 21899\n')
+    with RunningGateway(tmp_path, config) as gateway:
+        host, port = gateway.address("metrics")
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
+            assert b"portico_media_free_port_pairs 50.0\n" in answer.read()
 
 
 # rtpengine alone
