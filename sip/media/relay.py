@@ -164,7 +164,9 @@ class Relay:
             if found is None:
                 session.drop(receiver)
                 self._forget_if_idle(session)
+            session.wire()
             raise Refusal("ports used up", 503) from None
+        receiver.offered = len(sdp.media)
         offerer.said(sdp, offer.source)
         receiver.awaits(offer.toward)
         session.wire()
@@ -175,7 +177,7 @@ class Relay:
         if found is None:
             raise Refusal("unknown call", 488)
         session, offerer, answerer = found
-        if len(sdp.media) != len(answerer.streams):
+        if len(sdp.media) != answerer.offered:
             raise Refusal("garbage", 488)
         if answerer.tag == b"" or answerer is not session.offerer:
             answerer.tag = answer.key.to_tag

@@ -48,7 +48,7 @@ class Stream:
 class Party:
     """One end of a call, with a `Stream` for each m= line that is on. `tag` is b"" until it has answered."""
 
-    __slots__ = ("_ports", "branch", "ipv6", "is_held", "places", "session", "streams", "tag")
+    __slots__ = ("_ports", "branch", "ipv6", "is_held", "offered", "places", "session", "streams", "tag")
 
     def __init__(self, session: "Session", ports: Ports, tag: bytes, branch: bytes, ipv6: bool) -> None:
         self._ports = ports
@@ -57,6 +57,8 @@ class Party:
         self.branch = branch
         self.ipv6 = ipv6
         self.is_held = False
+        self.offered = 0
+        """m= lines of the newest offer that went to it: its answer has as many (RFC 3264 6)."""
         self.streams: list[Stream | None] = []
         self.places: list[tuple[str, int]] = []
         """Address and port of each m= line in its newest SDP."""
@@ -74,6 +76,10 @@ class Party:
                     raise PortsUsedUp
                 self.streams[index] = Stream(rtp, rtcp, port)
 
+    def stream(self, index: int) -> Stream | None:
+        """The ports for an m= line, by its place in the SDP."""
+        return self.streams[index] if index < len(self.streams) else None
+
     def use_family(self, ipv6: bool) -> None:
         """The party is reached by this family from now on: ports of the other one are closed."""
         if ipv6 is not self.ipv6:
@@ -89,7 +95,7 @@ class Party:
 
     def ports(self, sdp: Sdp) -> list[tuple[int, int]]:
         """The ports that face this party, for `rewrite`: 0 for what is not relayed."""
-        found = [self.streams[index] if media.is_rtp else None for index, media in enumerate(sdp.media)]
+        found = [self.stream(index) if media.is_rtp else None for index, media in enumerate(sdp.media)]
         return [(0, 0) if one is None else (one.port, one.port + 1) for one in found]
 
     def awaits(self, source: str) -> None:
@@ -107,7 +113,7 @@ class Party:
             if index >= len(self.places):
                 self.places.append(place)
             self.places[index] = place
-            stream = self.streams[index] if index < len(self.streams) else None
+            stream = self.stream(index)
             if stream is None or not media.port:
                 continue
             allowed = allowed_hosts(media.host, source)
@@ -185,14 +191,13 @@ class Session:
     def wire(self) -> None:
         """Say for each port where its packets go."""
         for index, stream in enumerate(self.offerer.streams):
-            facing = [fork.streams[index] for fork in self.forks if index < len(fork.streams)]
-            present = [one for one in facing if one is not None]
+            present = [one for fork in self.forks if (one := fork.stream(index)) is not None]
             if stream is not None:
                 stream.rtp.sinks = tuple(one.rtp for one in present)
                 stream.rtcp.sinks = tuple(one.rtcp for one in present)
         for fork in self.forks:
             for index, stream in enumerate(fork.streams):
-                back = self.offerer.streams[index] if index < len(self.offerer.streams) else None
+                back = self.offerer.stream(index)
                 if stream is not None:
                     stream.rtp.sinks = (back.rtp,) if back is not None and fork is self.heard else ()
                     stream.rtcp.sinks = (back.rtcp,) if back is not None else ()
@@ -207,7 +212,7 @@ class Session:
             return terminal.sinks
         if is_rtcp(data):
             for index, stream in enumerate(party.streams):
-                back = self.offerer.streams[index] if index < len(self.offerer.streams) else None
+                back = self.offerer.stream(index)
                 if stream is not None and stream.rtp is terminal and back is not None:
                     return (back.rtp,)
         return ()
