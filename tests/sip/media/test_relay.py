@@ -97,6 +97,14 @@ def test_everyone_who_rings_sees_the_visitor_who_hears_one() -> None:
     assert len(stage.terminals) == 8
 
 
+def test_asking_for_a_picture_is_not_speaking() -> None:
+    stage = RelayStage()
+    facing = [ports(stage.offer(OFFER, branch, toward=MONITOR)) for branch in (b"b1", b"b2")]
+    assert stage.send(facing[0][1], (MONITOR, 5002), rtcp()) == [(DOOR, 11802)]
+    assert stage.send(facing[1][0], MONITOR_AUDIO) == [DOOR_AUDIO]
+    assert stage.send(facing[0][0], MONITOR_AUDIO) == []
+
+
 def test_when_the_one_that_is_heard_gives_up_another_may_speak() -> None:
     stage = RelayStage()
     facing = [ports(stage.offer(OFFER, branch, toward=MONITOR))[0] for branch in (b"b1", b"b2")]
