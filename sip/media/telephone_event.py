@@ -18,7 +18,7 @@ class KeyPresses:
 
     def __init__(self) -> None:
         self._event = -1
-        """The event that has not been reported, or -1."""
+        """The event that has not been reported, or -1: its repeats are nothing new."""
         self._length = 0
         self._rate = 8000
         self._timestamp = 0
@@ -42,8 +42,6 @@ class KeyPresses:
         if later == self._length == _LONGEST and event == self._event:
             self._timestamp = timestamp  # a key held longer than a duration can say: another segment (RFC 4733 2.5.1.3)
             return None
-        if not later and self._event < 0:
-            return None  # reported already
         pressed = None
         if later:
             pressed = self._over()
