@@ -1,4 +1,4 @@
-"""The built-in relay's sockets: one for each port, read in the node's loop one packet per wake-up (docs/decisions/0009)."""
+"""The built-in relay's sockets: one for each port, read in the node's loop one packet per wake-up (docs/decisions/0010)."""
 
 import asyncio
 import errno

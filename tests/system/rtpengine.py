@@ -35,7 +35,7 @@ class RunningRtpengine:
         self._command += ["--interface=::1"] if has_ipv6() else []
         self._command += [f"--port-min={ports[0]}", f"--port-max={ports[1]}", "--delete-delay=0"]
         self._command += [f"--num-threads={threads}"] if threads else []
-        # The others let a stranger take over a call in its first three seconds (docs/decisions/0009).
+        # The others let a stranger take over a call in its first three seconds (docs/decisions/0010).
         self._command += ["--endpoint-learning=immediate"]
         self._process: subprocess.Popen[bytes] | None = None
 

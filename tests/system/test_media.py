@@ -167,7 +167,7 @@ def bound(port: int) -> bool:
 
 
 async def test_a_third_party_gets_nothing_also_when_it_sends_first(phone: Callable[..., Phone]) -> None:
-    """RTP bleed. rtpengine's learning believes whoever sends first (docs/decisions/0009), so this is the relay's promise only."""
+    """RTP bleed. rtpengine's learning believes whoever sends first (docs/decisions/0010), so this is the relay's promise only."""
     async with site_with(relay) as site:
         door, monitor = phone("door"), phone("monitor")
         await connected(site, door, monitor)
