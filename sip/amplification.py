@@ -27,28 +27,24 @@ def allowed(octets: int) -> int:
 def fitted(response: Response, most: int) -> bytes:
     """The response on the wire, without what it can spare if it were longer than `most` octets. It may still be longer."""
     data = response.to_bytes()
-    if len(data) <= most:
+    excess = len(data) - most
+    if excess <= 0:
         return data
     for mark in _SPARED:
-        if _leave_out(response, mark):
-            data = response.to_bytes()
-            if len(data) <= most:
-                break
-    return data
+        excess -= _leave_out(response, mark)
+        if excess <= 0:
+            break
+    return response.to_bytes()
 
 
-def _leave_out(response: Response, mark: bytes) -> bool:
-    """Take out the Allow (no mark), or the challenge that has this mark unless it is the only one. False: it is not there."""
+def _leave_out(response: Response, mark: bytes) -> int:
+    """Take out the Allow (no mark), or the challenge with this mark unless it is the only one. How many octets that spares."""
     names, lines = response.names, response.lines
-    if not mark:
-        if b"allow" not in names:
-            return False
-        response.remove(b"allow")
-        return True
     challenges = [at for at, name in enumerate(names) if name in _CHALLENGES]
-    for at in challenges:
-        if mark in lines[at] and len(challenges) > 1:
+    for at, name in enumerate(names):
+        if (name == b"allow" and not mark) or (mark and at in challenges and mark in lines[at] and len(challenges) > 1):
+            octets = len(lines[at]) + len(b"\r\n")
             del names[at]
             del lines[at]
-            return True
-    return False
+            return octets
+    return 0
