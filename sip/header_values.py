@@ -160,6 +160,10 @@ def _exact_params(text: bytes, reason: bytes) -> dict[bytes, bytes]:
 
 def parse_via(value: bytes) -> Via:
     """The first Via value in `value` (which may be a comma list, unfolded). Raises `MalformedMessage` 400 "Malformed Via"."""
+    if COMMA in value:
+        comma = first_comma(value)
+        if comma >= 0:
+            value = value[:comma].rstrip(LWS)
     return _usual_via(value) or _exact_via(value)
 
 
@@ -177,10 +181,6 @@ def _usual_via(value: bytes) -> Via | None:
 
 
 def _exact_via(value: bytes) -> Via:
-    if COMMA in value:
-        comma = first_comma(value)
-        if comma >= 0:
-            value = value[:comma].rstrip(LWS)
     at = value.find(b";")
     head = value if at < 0 else value[:at]
     protocol, _, sent_by = head.partition(b" ")
