@@ -16,10 +16,20 @@ START_DEADLINE = 15.0
 class RunningKamailio:
     """With `with`: listening inside the block, and gone afterwards. `options` are further command-line words, as `-x fm`."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = (), config: Path = CONFIG) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: tuple[str, ...] = (),
+        config: Path = CONFIG,
+        *,
+        binary: str = "",
+        start_deadline: float = START_DEADLINE,
+    ) -> None:
+        """`binary` runs instead of the Kamailio that is installed, and it may take so many seconds to come up."""
+        self._start_deadline = start_deadline
         self.address = (LOOPBACK, free_udp_port())
         self.log_file = folder / "kamailio.log"
-        self._command = [str(program("kamailio")), "-DD", "-E", "-f", str(config), "-Y", str(folder), *options]
+        self._command = [binary or str(program("kamailio")), "-DD", "-E", "-f", str(config), "-Y", str(folder), *options]
         self._command += ["-l", f"udp:{LOOPBACK}:{self.address[1]}"]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -37,7 +47,7 @@ class RunningKamailio:
         wait_until(
             f"Kamailio on port {self.address[1]}",
             lambda: udp_port_is_bound(self.address[1]),
-            START_DEADLINE,
+            self._start_deadline,
             alive=lambda: process.poll() is None,
         )
         return self

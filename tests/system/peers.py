@@ -143,7 +143,12 @@ class RunningGateway:
     `folder/gateway.out` and its log in `folder/gateway.log`; a second `start` on the same folder is a restart.
     """
 
-    def __init__(self, folder: Path, config: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: str | None = None, *, python: str = sys.executable, start_deadline: float = START_DEADLINE
+    ) -> None:
+        """`python` runs it, and it may take so many seconds to come up."""
+        self._python = python
+        self._start_deadline = start_deadline
         self.folder = folder
         self.state = folder / "state"
         self.log_file = folder / "gateway.log"
@@ -162,14 +167,14 @@ class RunningGateway:
     def start(self) -> Self:
         """Start it and wait until every listener is up. Raises AssertionError with its log if it ends or takes too long."""
         self._ready_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gateway", "run", "--state", str(self.state)]
+        command = [self._python, "-m", "gateway", "run", "--state", str(self.state)]
         command += ["--config", str(self._config_file), "--ready-file", str(self._ready_file)]
         with self.output_file.open("ab") as out, self.log_file.open("ab") as log:
             self._process = process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env={**os.environ, "NO_COLOR": "1"}
             )
         try:
-            wait_until("ready file", self._is_ready, START_DEADLINE, alive=lambda: process.poll() is None)
+            wait_until("ready file", self._is_ready, self._start_deadline, alive=lambda: process.poll() is None)
         except (TimeoutError, ChildProcessError) as error:
             self.kill()
             raise AssertionError(f"gateway: {error} (exit code {process.returncode})\n{self.tail()}") from None
