@@ -122,6 +122,14 @@ class NewDevice(DeviceView):
     web_password: str = Field(description="The password of the device's own web page.")
 
 
+class RelayView(BaseModel):
+    """A relay, as the device said last (indoor monitors report their relays)."""
+
+    relay: int
+    on: bool
+    since: Timestamp
+
+
 class DeviceStatus(BaseModel):
     """What the node knows about a device now."""
 
@@ -130,6 +138,7 @@ class DeviceStatus(BaseModel):
     registered: bool
     channel: bool
     last_seen: str | None
+    relays: list[RelayView] = Field(description="Relays whose state the device has reported, by number.")
 
 
 def body_of(device: Device) -> DeviceBody:

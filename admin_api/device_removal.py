@@ -3,6 +3,7 @@
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Work
 from registry.records import Account, Device, RemoteSession
+from registry.relay_state import RelayState
 from registry.store import MAX_PAGE, Stored
 from tunnel.session import closed
 
@@ -18,6 +19,8 @@ async def remove_device(work: Work, device: Stored[Device]) -> None:
     account = await store.get(Account, record.account)
     if account is not None:
         work.delete(Account, record.account, expect=account.version)
+    if await store.get(RelayState, record.mac.text) is not None:
+        work.delete(RelayState, record.mac.text)
     await end_sessions(work, record, "device deleted")
     await enrol(work, roster, Delta(device_before=record))
 

@@ -5,10 +5,19 @@ from typing import Annotated, Any
 from fastapi import Header, Response
 
 from admin_api.calls import Call, CallOf, parse_mac
-from admin_api.device_models import DeviceBody, DeviceListed, DeviceStatus, DeviceView, NewDevice, body_of, view_fields
+from admin_api.device_models import (
+    DeviceBody,
+    DeviceListed,
+    DeviceStatus,
+    DeviceView,
+    NewDevice,
+    RelayView,
+    body_of,
+    view_fields,
+)
 from admin_api.device_removal import remove_device
 from admin_api.device_writes import add_device, change_device, not_in_library, view
-from admin_api.models import merged, optional_timestamp
+from admin_api.models import merged, optional_timestamp, timestamp
 from admin_api.pages import ListPage, PagingOf, SiteFilter, page, shelves
 from admin_api.permissions import Permission
 from admin_api.problems import documented
@@ -16,6 +25,7 @@ from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
 from registry.mac import MacAddress
 from registry.records import Device
+from registry.relay_state import RelayState
 from registry.store import Stored
 
 routes = router()
@@ -129,10 +139,14 @@ async def device_status(call: CallOf, mac: str) -> DeviceStatus:
     """Whether a device can be reached now, and how."""
     found = await find_device(call, parse_mac(mac))
     presence = call.ports.presence(found.record)
+    state = await call.ports.store.get(RelayState, found.record.mac.text)
     return DeviceStatus(
         mac=found.record.mac.text,
         online=presence.online,
         registered=presence.registered,
         channel=presence.channel,
         last_seen=optional_timestamp(presence.last_seen),
+        relays=[
+            RelayView(relay=one.relay, on=one.on, since=timestamp(one.since)) for one in (state.record.relays if state else ())
+        ],
     )

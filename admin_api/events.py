@@ -36,6 +36,7 @@ from registry.records import (
     Site,
     User,
 )
+from registry.relay_state import RelayState
 from registry.store import Change, Store
 from registry.trunk import Trunk
 
@@ -60,6 +61,7 @@ _TOLD: Mapping[str, _Told] = {
         _Told("site", Site, lambda record: record.id, Permission.SITES_READ),
         _Told("department", Department, lambda record: record.site, Permission.DEPARTMENTS_READ),
         _Told("device", Device, lambda record: record.site, Permission.DEVICES_READ),
+        _Told("relay", RelayState, lambda record: record.site, Permission.DEVICES_READ),
         _Told("user", User, lambda record: record.site, Permission.USERS_READ),
         _Told("trunk", Trunk, trunk_site, Permission.TRUNKS_READ),
         _Told("mac-library", LibraryMac, lambda record: record.site, Permission.MAC_LIBRARY_READ),
@@ -132,7 +134,8 @@ class EventStream(StreamingResponse):
 async def events(call: CallOf, last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None) -> EventStream:
     """What changes, as it changes, at the sites in the token's scope. A comment line comes every 15 s.
 
-    Event names: site, department, device, user, trunk, mac-library, remote-session, call, door; `reset` when events were lost.
+    Event names: site, department, device, relay, user, trunk, mac-library, remote-session, call, door; `reset` when events were
+    lost.
     """
     if last_event_id is not None and not _SEQUENCE.fullmatch(last_event_id):
         raise Problem("malformed-request", "Last-Event-ID is the id of an event of this stream.")

@@ -19,6 +19,7 @@ class Permission(StrEnum):
     DEPARTMENTS_WRITE = "departments.write"
     DEVICES_READ = "devices.read"
     DEVICES_WRITE = "devices.write"
+    RELAYS_OPEN = "relays.open"
     USERS_READ = "users.read"
     USERS_WRITE = "users.write"
     TRUNKS_READ = "trunks.read"
@@ -44,6 +45,7 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.DEPARTMENTS_WRITE: frozenset({_D, _I, _S, _P}),
     Permission.DEVICES_READ: _EVERYBODY,
     Permission.DEVICES_WRITE: frozenset({_D, _I, _S}),
+    Permission.RELAYS_OPEN: frozenset({_D, _I, _S, _P}),
     Permission.USERS_READ: _EVERYBODY,
     Permission.USERS_WRITE: frozenset({_D, _I, _S, _P}),
     Permission.TRUNKS_READ: frozenset({_D, _I}),

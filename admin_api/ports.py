@@ -3,8 +3,10 @@ reads a clock or draws chance."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
+from registry.door_log import Opening
 from registry.mac import MacAddress
 from registry.records import Device, DeviceKind
 from registry.store import Store
@@ -45,6 +47,38 @@ class TrunkPresence:
     gateways: tuple[TrunkGatewayPresence, ...] = ()
 
 
+class Commanded(StrEnum):
+    """What became of a command to open a relay."""
+
+    OPENED = "opened"
+    """The device says that it has opened it."""
+    REFUSED = "refused"
+    """The device says that it has not."""
+    UNREACHABLE = "unreachable"
+    """There is no channel to the device: it was not asked."""
+    SILENT = "silent"
+    """The device did not answer in time: it may or may not have."""
+
+
+class DoorOpener(Protocol):
+    """Commands to open relays, over the devices' channels."""
+
+    def talking(self, account: str, door: str) -> str:
+        """The Call-ID of an answered call between these two SIP accounts that goes on now, "" if there is none."""
+        ...
+
+    async def open(self, device: Device, relay: int, command: bytes, opening: Opening) -> tuple[Commanded, str]:
+        """Have `relay` (from 1) opened; `command` (16 bytes) names the wish, so that a repetition has no second effect.
+
+        What became of it, within 3 seconds, and the device's word where it refused. Never raises.
+        """
+        ...
+
+    def refused(self, device: Device, relay: int, actor: str, account: str, reason: str) -> None:
+        """Count and audit that an opening was refused, or came to nothing. `reason` is one of a fixed set."""
+        ...
+
+
 class RequestObserver(Protocol):
     """Counts requests. Called once per request; must not raise."""
 
@@ -72,6 +106,7 @@ class AdminPorts:
     - `autop_url(mac, token)`: the directory URL a device is given; at most 127 characters (its field holds no more).
     - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
     - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
+    - `doors`: commands to open relays.
     - `observer`: told of every request.
     """
 
@@ -85,5 +120,6 @@ class AdminPorts:
     presence: Callable[[Device], Presence]
     trunk_presence: Callable[[str], TrunkPresence]
     known_models: Callable[[], Mapping[str, DeviceKind]]
+    doors: DoorOpener
     observer: RequestObserver
     limits: AdminLimits = AdminLimits()

@@ -52,6 +52,11 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "forbidden": ProblemType(
         403, "The token's role may not do this", "Use a token whose role has the permission that the detail names."
     ),
+    "opening-refused": ProblemType(
+        403,
+        "The relay may not be opened so",
+        "Check the account's site, department and app, the relay's access methods, and for the talking page that they talk.",
+    ),
     "not-found": ProblemType(
         404, "There is no such thing", "Check the name; things of sites outside the token's scope are not found either."
     ),
@@ -90,6 +95,15 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "precondition-required": ProblemType(428, "A change needs If-Match", "Read the thing and send its ETag as If-Match."),
     "too-many-streams": ProblemType(429, "Too many event streams", "Close one, or try again later."),
     "internal-error": ProblemType(500, "The gateway made a mistake", "See the gateway's log; please report it."),
+    "device-refused": ProblemType(502, "The device did not do it", "See the detail for the device's own word."),
+    "device-unreachable": ProblemType(
+        503, "The device's channel is not up", "Nothing was done; see the device's status, and try again when it is online."
+    ),
+    "device-silent": ProblemType(
+        504,
+        "The device did not answer in time",
+        "It may or may not have done it. Repeat with the same Idempotency-Key: it is done once.",
+    ),
     "store-unavailable": ProblemType(
         503, "The store cannot answer now", "Nothing was changed; try again after Retry-After seconds."
     ),

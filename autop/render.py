@@ -21,7 +21,7 @@ from autop.settings import (
     SipAccount,
     poll_time,
 )
-from registry.records import Account, Device, DeviceKind, Relay
+from registry.records import AccessMethod, Account, Device, DeviceKind, Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,11 @@ def _phonebook_url(device: Device, facts: Facts) -> str:
 
 
 def _relays(relays: tuple[Relay, ...]) -> tuple[DoorRelay, ...]:
-    return tuple(DoorRelay(relay.name, relay.dtmf_code, relay.hold_seconds) for relay in relays)
+    """A relay that DTMF may not trigger has no code, at the door and at the monitors."""
+    return tuple(
+        DoorRelay(relay.name, relay.dtmf_code if AccessMethod.DTMF in relay.access_methods else "", relay.hold_seconds)
+        for relay in relays
+    )
 
 
 def _clock(facts: Facts) -> Clock | None:

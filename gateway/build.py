@@ -30,6 +30,10 @@ from gateway.accept import AcceptLimits
 from gateway.config import WILDCARDS, Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
+from gateway.door_commands import DoorCommands
+from gateway.door_log import DoorLog
+from gateway.door_openings import DoorOpenings
+from gateway.doors import DoorBook
 from gateway.errors import StartError
 from gateway.feed import Feed
 from gateway.followed_store import FollowedStore
@@ -56,8 +60,8 @@ from gateway.write_behind import BindingsWriter, load_bindings
 from registry.engines.sqlite import SqliteStore
 from registry.errors import RegistryError
 from registry.read_model import ReadModel
-from registry.records import Role
-from registry.store import Store
+from registry.records import Device, Role
+from registry.store import Store, Stored
 from registry.vault import Vault
 from sip.core import SipCore
 from sip.limits import SipLimits
@@ -113,7 +117,10 @@ class Node:
         admin_token = await self._admin_token(store)
 
         # What is written when it is over.
-        logbook = Logbook(store, read_model, wall=self._wall, serial=lambda: secrets.randbits(32))
+        openings = DoorOpenings(partial(_device_of, read_model))
+        serial = partial(secrets.randbits, 32)
+        door_log = DoorLog(store, read_model, openings, wall=self._wall, clock=monotonic, serial=serial)
+        logbook = Logbook(store, door_log, wall=self._wall, serial=serial)
         logbook.start()
         self._stack.push_async_callback(logbook.stop)
         bindings = BindingsWriter(store, config.node, wall=self._wall, clock=monotonic)
@@ -145,6 +152,7 @@ class Node:
             started=monotonic(),
             # Without a driver there is no RFC 8599 here: the parameters of apps are ignored, and nobody gets a 555.
             push=push_book if drivers else None,
+            doors=DoorBook(read_model),
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
@@ -164,6 +172,7 @@ class Node:
             entropy=entropy,
             stream_limits=StreamLimits(idle_seconds=config.sip.stream_idle_seconds),
             websocket_origins=config.sip.websocket_origins,
+            on_key=lambda key: openings.digit(key.call_id, key.account, key.door, key.key, monotonic()),
         )
         trunks = TrunkService(
             TrunkCore(own=OwnAddress(self._domains(), {}), entropy=entropy),
@@ -203,7 +212,9 @@ class Node:
             certificate_sha256=self._tls.leaf_sha256,
             keys=DeviceKeys(read_model, vault),
             generations=CountedGenerations(int(self._wall() * 1_000_000)),
-            events=DeviceEvents(logbook),
+            events=DeviceEvents(
+                door_log, refused=lambda reason: self.metrics.device_events_refused.labels(reason).inc(), clock=monotonic
+            ),
             observer=ChannelNotes(self.metrics, presence),
             entropy=entropy,
         )
@@ -256,6 +267,9 @@ class Node:
                 presence=presence.of,
                 trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),
                 known_models=known_models,
+                doors=DoorCommands(
+                    link=channel.link, talking=core.talking, openings=openings, logbook=logbook, metrics=self.metrics
+                ),
                 observer=self.metrics.admin_request,
             )
         )
@@ -436,6 +450,12 @@ class Node:
             ("trunk",),
             lambda: [((name,), state.calls) for name, state in trunks.states().items()],
         )
+
+
+def _device_of(read_model: ReadModel, account: str) -> Device | None:
+    """The device of a SIP account, as far as memory knows."""
+    stored = read_model.peek_unique(Device, "account", account)
+    return stored.record if isinstance(stored, Stored) else None
 
 
 def _end(link: DeviceLink | None) -> None:

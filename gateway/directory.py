@@ -29,6 +29,7 @@ from sip.directory import (
     AccountFacts,
     AccountQuestion,
     AppSite,
+    DoorQuestion,
     PushQuestion,
     Question,
 )
@@ -91,6 +92,12 @@ class MemoryDirectory:
             for _ in range(FETCH_ATTEMPTS):
                 await self._read_model.get(AorPush, question.username)
                 if self._read_model.peek(AorPush, question.username) is not MISSING:
+                    return
+            return
+        if isinstance(question, DoorQuestion):
+            for _ in range(FETCH_ATTEMPTS):
+                await self._read_model.get_unique(Device, "account", question.username)
+                if self._read_model.peek_unique(Device, "account", question.username) is not MISSING:
                     return
             return
         if not isinstance(question, AccountQuestion):

@@ -1,20 +1,18 @@
-"""The call log and the door log: what happened, written durably once it is over.
+"""The call log: what happened, written durably once it is over; and the audit of what is no admin API request.
 
-A call record is written behind the call (the devices wait for nothing) and tried again while the store is down. A door
-event is acknowledged to the device only once it is on disk, and is one entry however often the device repeats it.
+A call record is written behind the call (the devices wait for nothing) and tried again while the store is down. The door log's
+word on the same call (`door_log.py`) goes into the same batch.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from registry.errors import Conflict, RegistryError
-from registry.mac import MacAddress
-from registry.read_model import ReadModel
-from registry.records import AuditEntry, CallRecord, CallResult, Device, DoorEvent, time_key
+from gateway.door_log import DoorLog
+from registry.errors import RegistryError
+from registry.records import AuditEntry, CallRecord, CallResult, DoorEvent, time_key
 from registry.store import MAX_BATCH, Put, Store
 from sip.events import CallEnded
 
@@ -27,17 +25,13 @@ MAX_TEXT = 128
 _log = logging.getLogger("portico.logbook")
 
 
-class BadEvent(ValueError):
-    """A device's report that is no event this gateway knows. The message says what is wrong with it."""
-
-
 class Logbook:
-    """Writes CallRecords and DoorEvents."""
+    """Writes CallRecords and AuditEntries."""
 
-    def __init__(self, store: Store, read_model: ReadModel, *, wall: Callable[[], float], serial: Callable[[], int]) -> None:
+    def __init__(self, store: Store, doors: DoorLog, *, wall: Callable[[], float], serial: Callable[[], int]) -> None:
         """`serial()` gives the second half of a time key (random or counted)."""
         self._store = store
-        self._read_model = read_model
+        self._doors = doors
         self._wall = wall
         self._serial = serial
         self._waiting: deque[CallRecord | AuditEntry] = deque()
@@ -81,21 +75,6 @@ class Logbook:
         self._waiting.append(record)
         self._wake.set()
 
-    async def device_event(self, mac: MacAddress, event_id: str, name: str, body: Mapping[str, Any]) -> None:
-        """A device reports something over its channel. Returns once it would survive kill -9; a repetition changes nothing.
-
-        Raises BadEvent for what is no report of ours, StoreUnavailable while the store is down (the device repeats it).
-        """
-        if name != "relay-opened":
-            raise BadEvent("unknown event")
-        stored = await self._read_model.get(Device, mac.text)
-        if stored is None:
-            raise BadEvent("unknown device")
-        event = door_event(stored.record, event_id, body, wall=self._wall(), serial=self._serial())
-        # The event's unique index makes a repetition a Conflict: it is in the log already, so it is acknowledged again.
-        with contextlib.suppress(Conflict):
-            await self._store.batch([Put(event, expect=0)])
-
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -122,38 +101,20 @@ class Logbook:
 
     async def _write(self) -> None:
         while self._waiting:
-            chosen = [self._waiting[index] for index in range(min(len(self._waiting), MAX_BATCH))]
-            await self._store.batch([Put(record) for record in chosen])
+            chosen = [self._waiting[index] for index in range(min(len(self._waiting), MAX_BATCH // 2))]
+            unopened: list[tuple[CallRecord, DoorEvent]] = [
+                (record, entry)
+                for record in chosen
+                if isinstance(record, CallRecord) and (entry := await self._doors.unopened(record)) is not None
+            ]
+            await self._store.batch([Put(record) for record in (*chosen, *(entry for _, entry in unopened))])
             for record in chosen:
                 with contextlib.suppress(ValueError):  # dropped meanwhile, because too many waited
                     self._waiting.remove(record)
+            for call, entry in unopened:
+                await self._doors.written(call, entry)
 
 
 def _short(text: str) -> str:
     """Text from the wire, cut to what a record and its indexes hold."""
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT]
-
-
-def door_event(device: Device, event_id: str, body: Mapping[str, Any], *, wall: float, serial: int) -> DoorEvent:
-    """The door log entry of a `relay-opened` report. Raises BadEvent naming the field that is wrong."""
-    relay = body.get("relay")
-    if not isinstance(relay, int) or isinstance(relay, bool) or not 1 <= relay <= 4:
-        raise BadEvent("relay: a number from 1 to 4")
-    texts = {}
-    for name in ("method", "by", "call_id"):
-        value = body.get(name, "")
-        if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
-            raise BadEvent(f"{name}: a printable text of at most {MAX_TEXT} characters")
-        texts[name] = value
-    return DoorEvent(
-        id=time_key(wall, serial),
-        site=device.site,
-        mac=device.mac,
-        event_id=event_id,
-        at=wall,
-        relay=relay,
-        method=texts["method"] or "unknown",
-        opened=True,
-        by=texts["by"],
-        call_id=texts["call_id"],
-    )

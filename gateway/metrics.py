@@ -128,6 +128,12 @@ class Metrics:
         self.channel_events_failed = self._counter(
             "portico_channel_events_failed_total", "Device events that could not be kept; the device repeats them."
         )
+        self.device_events_refused = self._counter(
+            "portico_device_events_refused_total", "Events of devices that are not kept.", ("reason",)
+        )
+        self.openings = self._counter(
+            "portico_door_commands_total", "Wishes to open a relay over a device's channel, by what became of them.", ("outcome",)
+        )
         self.remote_sessions = self._counter(
             "portico_tunnel_sessions_total", "Remote Control sessions opened, and ended by reason.", ("end",)
         )

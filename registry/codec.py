@@ -36,6 +36,7 @@ from registry.records import (
     SiteRoster,
     User,
 )
+from registry.relay_state import RelayState
 from registry.ring_plan import RingPlan
 from registry.store import Record
 from registry.trunk import SiteLandlines, Trunk
@@ -58,6 +59,7 @@ KINDS: dict[str, type[Any]] = {
     "DoorEvent": DoorEvent,
     "IdempotencyKey": IdempotencyKey,
     "LibraryMac": LibraryMac,
+    "RelayState": RelayState,
     "RemoteSession": RemoteSession,
     "RingPlan": RingPlan,
     "Site": Site,

@@ -15,7 +15,7 @@ from simulators.happenings import Happenings
 from simulators.line import SipAccount
 from simulators.sip_endpoint import SipEndpoint
 from tunnel.handshake import Identity
-from tunnel.net.agent import Agent
+from tunnel.net.agent import Agent, CallTarget
 
 RETRY_FIRST = 1.0
 RETRY_MOST = 60.0
@@ -135,6 +135,10 @@ class Device:
         """What the gateway may connect to through the channel, by service id. The device's own list, never the gateway's."""
         return {}
 
+    def calls(self) -> Mapping[str, CallTarget]:
+        """What the gateway may ask for through the channel, by name."""
+        return {}
+
     def on_sip(self, event: AgentEvent) -> None:
         """Something happened on the SIP side. Called after it is in `happenings`."""
 
@@ -194,6 +198,7 @@ class Device:
             tls=self._tls,
             entropy=self._entropy,
             services=self.services(),
+            calls=self.calls(),
             on_state=lambda state: self.happenings.add(ChannelChanged(state == "up")),
         )
         self._link = asyncio.get_running_loop().create_task(self.agent.run())

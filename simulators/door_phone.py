@@ -12,6 +12,8 @@ from simulators.device import Device
 from simulators.device_config import DeviceConfig
 from simulators.relays import RelayBank, Switched
 from simulators.web_page import WebPage
+from tunnel.messages import Result
+from tunnel.net.agent import CallTarget
 
 CALLS_SHOWN = 10
 """Calls the web page shows."""
@@ -63,6 +65,8 @@ class DoorPhone(Device):
         self._page: WebPage | None = None
         self._page_address: tuple[str, int] | None = None
         self._recent: deque[str] = deque(maxlen=CALLS_SHOWN)
+        self.fault = ""
+        """The word with which commands to open are refused: a relay that does not switch. Empty: it does."""
         self._calls: dict[str, str] = {}
         """What the web page will say of the calls under way."""
 
@@ -96,6 +100,10 @@ class DoorPhone(Device):
         """The web page."""
         return {} if self._page_address is None else {"web": self._page_address}
 
+    def calls(self) -> Mapping[str, CallTarget]:
+        """Commands of the gateway."""
+        return {"open-relay": self._commanded}
+
     def on_sip(self, event: AgentEvent) -> None:
         """Keys open relays; the web page shows the last calls."""
         if isinstance(event, DtmfReceived):
@@ -125,12 +133,24 @@ class DoorPhone(Device):
         """Whether this relay (from 1) holds the door open now."""
         return self._relays.is_open(relay)
 
-    def open_relay(self, number: int, *, method: str, by: str, call: str = "") -> bool:
+    def open_relay(self, number: int, *, method: str, by: str, call: str = "", command: str = "") -> bool:
         """Switch a relay for its hold time and report it; False if there is no such relay."""
         if not self._relays.open(number, asyncio.get_running_loop().time()):
             return False
-        self._switched(method, by, call)
+        self._switched(method, by, call, command)
         return True
+
+    async def _commanded(self, body: Mapping[str, Any]) -> Result | Mapping[str, Any]:
+        """The gateway's `open-relay`. The agent sees to it that a repeated command comes here once."""
+        relay, words = body.get("relay"), [body.get(name) for name in ("method", "by", "call_id", "command")]
+        if type(relay) is not int or not all(isinstance(word, str) for word in words):
+            return refusal("malformed")
+        if self.fault:
+            return refusal(self.fault)
+        method, by, call, command = map(str, words)
+        if not self.open_relay(relay, method=method, by=by, call=call, command=command):
+            return refusal("no_such_relay")
+        return {"opened": True}
 
     def _key(self, event: DtmfReceived) -> None:
         number = self._relays.key(event.call, event.key, asyncio.get_running_loop().time())
@@ -139,12 +159,12 @@ class DoorPhone(Device):
         else:
             self._switched("dtmf", event.peer, event.call)
 
-    def _switched(self, method: str, by: str, call: str) -> None:
+    def _switched(self, method: str, by: str, call: str, command: str = "") -> None:
         """Say what really switched; only that is reported."""
         for switched in self._relays.take():
             if switched.opened:
                 self.happenings.add(RelayOpened(switched.number, switched.name, method, by, call))
-                self.spawn(self._report_opening(switched, method, by, call, self._wall()))
+                self.spawn(self._report_opening(switched, method, by, call, command, self._wall()))
             else:
                 self.happenings.add(RelayClosed(switched.number, switched.name))
         self._arm_relays()
@@ -161,8 +181,15 @@ class DoorPhone(Device):
         self._relays.on_deadline(asyncio.get_running_loop().time())
         self._switched("", "", "")
 
-    async def _report_opening(self, switched: Switched, method: str, by: str, call: str, at: float) -> None:
+    async def _report_opening(self, switched: Switched, method: str, by: str, call: str, command: str, at: float) -> None:
         event_id = self._entropy(16).hex()
         body = {"event_id": event_id, "relay": switched.number, "method": method, "by": by, "call_id": call, "at": at}
+        if command:
+            body["command"] = command
         await self.report("relay-opened", body)
         self.happenings.add(OpeningKept(switched.number, event_id))
+
+
+def refusal(word: str) -> Result:
+    """The RESULT of a call that was not done. The agent puts the call's id in."""
+    return Result(bytes(16), False, {"error": word})

@@ -18,6 +18,14 @@ class Resident:
     hangs_up_after: float | None = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class RelayStateKept:
+    """The gateway has acknowledged the state of a relay."""
+
+    relay: int
+    on: bool
+
+
 class IndoorMonitor(Device):
     """One indoor monitor. It sends the unlock code its configuration holds, never one of its own."""
 
@@ -27,6 +35,26 @@ class IndoorMonitor(Device):
         super().__init__(*args, **options)
         self.resident = resident or Resident()
         self._keys_left = 0
+        self._relays: dict[int, bool] = {}
+        self._reporting: dict[int, bool] = {}
+        """Relays whose report is under way, and the state it tells."""
+
+    def switch_relay(self, number: int, on: bool) -> None:
+        """Switch a relay of the monitor's own (a lamp, a gate); the gateway is told its newest state."""
+        self._relays[number] = on
+        if number not in self._reporting:
+            self._reporting[number] = on
+            self.spawn(self._report_relay(number))
+
+    async def _report_relay(self, number: int) -> None:
+        """One report at a time for each relay, so that an older state never comes behind a newer one."""
+        while True:
+            told = self._reporting[number] = self._relays[number]
+            await self.report("relay-state", {"relay": number, "on": told})
+            if self._relays[number] == told:
+                del self._reporting[number]
+                self.happenings.add(RelayStateKept(number, told))
+                return
 
     def on_sip(self, event: AgentEvent) -> None:
         """The resident reacts."""

@@ -123,6 +123,21 @@ class CallLog:
     def __len__(self) -> int:
         return len(self._live)
 
+    def talking(self, one: str, other: str) -> str:
+        """The Call-ID of an answered call between these two accounts, "" if there is none. Looks at every live call."""
+        for call in self._live.values():
+            if (call.caller == one and call.answered_by == other) or (call.caller == other and call.answered_by == one):
+                return call.call_id.decode("utf-8", "replace")
+        return ""
+
+    def parties(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> tuple[str, str] | None:
+        """The accounts of an answered call: whose tag `from_tag` is, then the other side's."""
+        call = self._live.get((call_id, from_tag))
+        if call is not None:
+            return call.caller, call.answered_by
+        call = self._live.get((call_id, to_tag))
+        return None if call is None else (call.answered_by, call.caller)
+
     def begin(self, call_id: bytes, caller_tag: bytes, site: str, caller: str, dialled: str, now: float) -> Call:
         """An INVITE was let through."""
         call = Call(self, call_id, caller_tag, site, caller, dialled, now)

@@ -15,7 +15,8 @@ from sip.call_policy import Destination, destination
 from sip.call_record import CallLog
 from sip.deadlines import DeadlineHeap
 from sip.digest import ALGORITHMS
-from sip.directory import AccountFacts, Directory, PushDirectory, PushQuestion, Question
+from sip.directory import AccountFacts, Directory, DoorDirectory, PushDirectory, PushQuestion, Question
+from sip.door_keys import DoorKeys
 from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, Output, Refused, Send
 from sip.flow import Flow
@@ -64,6 +65,7 @@ class SipCore:
     are stale, because which of their counts were used is forgotten. `advertised` maps a transport ("udp") to the host and port
     that peers reach it at; `advertise` adds one later. `algorithms` are offered in this order (RFC 8760: strongest first).
     `push` knows the apps that sleep (RFC 8599); None: no app is woken.
+    `doors` knows which relays of a door phone DTMF may trigger; None: nothing is checked.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class SipCore:
         algorithms: Sequence[bytes] = ALGORITHMS,
         started: float = 0.0,
         push: PushDirectory | None = None,
+        doors: DoorDirectory | None = None,
     ) -> None:
         self._limits = limits or SipLimits()
         timers = timers or Timers()
@@ -108,6 +111,7 @@ class SipCore:
             limit=self._limits.live_calls,
             give_up_after=self._limits.call_seconds,
         )
+        self._keys = DoorKeys(doors, self._outputs.append)
         self._overload = Overload(self._limits.transactions)
         self._proxy = Proxy(
             outgoing=Outgoing(self._own, self._tokens, self._authentication),
@@ -282,9 +286,28 @@ class SipCore:
             if account.username != hop.sender:
                 self._replies.refuse(key, request, flow, 403, "dialog of another")
                 return
+        if request.method == b"INFO" and not self._may_press(key, request, hop, flow, now, asked):
+            return
         transaction = self._admission.open(key, request, flow, now)
-        if transaction is not None:
-            self._proxy.forward_in_dialog(transaction, hop, now)
+        if transaction is None:
+            return
+        if request.method == b"INFO":
+            self._keys.passed(request, hop)
+        elif request.method == b"BYE":
+            self._keys.over(request.call_id, hop.sender, hop.user)
+        self._proxy.forward_in_dialog(transaction, hop, now)
+
+    def _may_press(self, key: bytes, request: Request, hop: Hop, flow: Flow, now: float, asked: Question | None) -> bool:
+        """Whether an INFO may go on. One that may not is answered, or waits for what must be known of the door."""
+        found = self._keys.check(request, hop)
+        if not isinstance(found, int):
+            if found == asked:
+                self._replies.refuse(key, request, flow, 503, "facts unavailable", self._replies.retry_after())
+            else:
+                self._admission.park(found, Parked(request, flow, None, None, hop), now)
+        elif found:
+            self._replies.refuse(key, request, flow, found, "dtmf not allowed" if found == 403 else "dtmf unreadable")
+        return found == 0
 
     def _route(self, transaction: ServerTransaction, account: AccountFacts, now: float, asked: Question | None) -> None:
         """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
@@ -401,6 +424,14 @@ class SipCore:
         """The account was removed, disabled or moved to another site: drop its bindings."""
         if self._location.bindings(username, now):
             self._location.replace(username, (), now)
+
+    def talking(self, one: str, other: str) -> str:
+        """The Call-ID of an answered call between these two accounts that goes on now, "" if there is none."""
+        return self._calls.talking(one, other)
+
+    def parties(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> tuple[str, str] | None:
+        """The accounts behind the tags of a call that goes on: whose is `from_tag`, and the other side; None if unknown."""
+        return self._calls.parties(call_id, from_tag, to_tag)
 
     def next_deadline(self) -> float | None:
         """When to call `on_deadline`, if ever."""

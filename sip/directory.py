@@ -83,7 +83,14 @@ class PushQuestion:
     username: str
 
 
-Question = AccountQuestion | RingPlanQuestion | PushQuestion
+@dataclass(frozen=True, slots=True)
+class DoorQuestion:
+    """Is this account a door device's, and which?"""
+
+    username: str
+
+
+Question = AccountQuestion | RingPlanQuestion | PushQuestion | DoorQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,26 @@ class PushDirectory(Protocol):
 
     def parameters(self, username: str) -> tuple[PushParameters, ...] | Absent:
         """How the account's apps are woken, oldest first; UNKNOWN if memory cannot say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DoorFacts:
+    """What the core must know of a door phone to pass keys on to it.
+
+    `codes`: of each relay that has one, its DTMF code and whether DTMF may trigger it. `info_form`: the Content-Type of the INFO
+    body that its model takes.
+    """
+
+    codes: tuple[tuple[str, bool], ...]
+    info_form: bytes
+
+
+class DoorDirectory(Protocol):
+    """Synchronous peeks at door devices. Never blocks, never raises."""
+
+    def door(self, username: str) -> DoorFacts | Absent | None:
+        """The door device of this account, None if the account is none's, UNKNOWN if memory cannot say."""
         ...
 
 

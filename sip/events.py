@@ -97,6 +97,15 @@ class CallEnded(NamedTuple):
     facts: CallFacts
 
 
+class KeyPressed(NamedTuple):
+    """A DTMF key in an INFO of `account` inside the call was passed on to the door phone `door` (an account name)."""
+
+    call_id: str
+    account: str
+    door: str
+    key: str
+
+
 class Refused(NamedTuple):
     """A request was answered with an error for a reason of ours, or dropped (status 0). `reason` is one of a fixed set."""
 
@@ -169,6 +178,7 @@ Output = (
     | PushChanged
     | CallStarted
     | CallEnded
+    | KeyPressed
     | Refused
     | Authenticated
     | Malformed

@@ -33,7 +33,8 @@ class Model:
     `common_file` is the name without `.cfg`, empty where it is not known or there is none. `firmware` is the first number of
     its firmware versions (M of M.C.x.y), `extension` that of its images; None or empty where no source has it: then an image
     is not to be offered. `dtmf_type` is Account.DTMF.Type for RFC 4733 where a source has it for this model (the numbers
-    conflict between models). `gmt_prefix`: time zones are written `GMT+3:00` rather than `+03:00`.
+    conflict between models). `dtmf_info` is the Content-Type of a key in a SIP INFO that the model takes. `gmt_prefix`: time
+    zones are written `GMT+3:00` rather than `+03:00`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Model:
     account: str = "Account1"
     button: ButtonKey = ButtonKey.LOCAL_PARAM
     dtmf_type: int | None = None
+    dtmf_info: str = "application/dtmf-relay"  # akuvox-devices.md section 5; no source names a model that takes another
     gmt_prefix: bool = True
     has_channel: bool = False
 

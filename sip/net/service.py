@@ -14,7 +14,7 @@ from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import Question
 from sip.errors import MalformedMessage
-from sip.events import Authenticated, BindingsChanged, CallEnded, Fetch, Output, Push, PushChanged, Refused, Send
+from sip.events import Authenticated, BindingsChanged, CallEnded, Fetch, KeyPressed, Output, Push, PushChanged, Refused, Send
 from sip.flow import Flow
 from sip.net.deadline import DeadlineTimer
 from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
@@ -56,8 +56,8 @@ class SipService:
 
     `on_bindings(aor, bindings)` gets an AOR's new bindings; `on_call(ended, wall)` the wall time of the end;
     `observe` every output, in order, before it is carried out; `on_push` what is to wake an app, to be answered with `pushed`;
-    `on_push_changed` how an app wants to be woken. All are called in the loop and must not block or raise.
-    `clock` is monotonic, `wall` the wall clock, both in seconds.
+    `on_push_changed` how an app wants to be woken; `on_key` the keys that were passed on to door phones. All are called in the
+    loop and must not block or raise. `clock` is monotonic, `wall` the wall clock, both in seconds.
     """
 
     log = Logger()
@@ -77,11 +77,13 @@ class SipService:
         entropy: Callable[[int], bytes],
         stream_limits: StreamLimits | None = None,
         websocket_origins: Iterable[str] = (),
+        on_key: Callable[[KeyPressed], None] = lambda pressed: None,
     ) -> None:
         self._core = core
         self._facts = facts
         self._on_bindings = on_bindings
         self._on_call = on_call
+        self._on_key = on_key
         self._observe = observe
         self._on_push = on_push
         self._on_push_changed = on_push_changed
@@ -290,6 +292,8 @@ class SipService:
             self._on_bindings(output.aor, output.bindings)
         elif isinstance(output, CallEnded):
             self._on_call(output, self._wall())
+        elif isinstance(output, KeyPressed):
+            self._on_key(output)
         elif isinstance(output, Authenticated):
             stream = self._streams.find(output.flow)
             if stream is not None:

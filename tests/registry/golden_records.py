@@ -39,6 +39,7 @@ from registry.records import (
     Transmission,
     User,
 )
+from registry.relay_state import RelayState, SwitchedRelay
 from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
 from registry.schedule import Schedule, Window
 from registry.trunk import SiteLandlines, Trunk, TrunkGateway, TrunkTransport
@@ -141,6 +142,7 @@ SAMPLES: tuple[Any, ...] = (
     DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),
     IdempotencyKey("0001700000000-00000004", "cd" * 32, "ef" * 32, b"\x01answer", 1_700_086_400.0),
     LibraryMac(MAC, "distributor-1", "site-1", 1_700_000_000.0),
+    RelayState(MAC, "site-1", (SwitchedRelay(1, True, 1_700_000_000.25), SwitchedRelay(2, False, 1_700_000_060.0))),
     RemoteSession(
         id="k3x9",
         mac=MAC,

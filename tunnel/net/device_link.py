@@ -17,6 +17,16 @@ from tunnel.outputs import LinkFailed, PeerLeaving
 MAX_OPEN_CALLS = 16
 
 
+class _Waiting:
+    """A call that is not answered yet, and how many wait for it."""
+
+    __slots__ = ("answer", "askers")
+
+    def __init__(self, answer: asyncio.Future[Result]) -> None:
+        self.answer = answer
+        self.askers = 0
+
+
 class DeviceLink:
     """One generation of a device's link. `ended(device_link, reason)` is called once, when it is over."""
 
@@ -61,7 +71,7 @@ class DeviceLink:
         self._event_failed = event_failed
         self._events: deque[DeviceEvent] = deque()
         self._keeping: asyncio.Task[None] | None = None
-        self._calls: dict[bytes, asyncio.Future[Result]] = {}
+        self._calls: dict[bytes, _Waiting] = {}
 
     @property
     def leaving(self) -> bool:
@@ -84,22 +94,34 @@ class DeviceLink:
         except LocalError:
             raise LinkDown("the link takes no new streams") from None
 
-    async def call(self, name: str, body: Mapping[str, Any], deadline: float) -> Result:
+    async def call(self, name: str, body: Mapping[str, Any], deadline: float, call_id: bytes = b"") -> Result:
         """Ask the device to do something and wait at most `deadline` seconds for what it answers.
 
-        Raises LinkDown (ended, or too many calls open), TimeoutError; then the device may or may not have done it.
+        `call_id` (16 bytes) is given by a caller who may have asked before: the device does it once and answers alike.
+        Raises LinkDown (ended, or too many calls open), TimeoutError; then the device may or may not have done it. A link that
+        was silent all that time is closed: what lies unread on its way must not be done much later.
         """
-        if self._link.leaving or len(self._calls) >= MAX_OPEN_CALLS:
-            raise LinkDown("the link takes no calls now")
-        call = Call(self._entropy(EVENT_ID_SIZE), name, body, max(1, int(deadline * 1000)))
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._calls[call.id] = answer
-        try:
+        call = Call(call_id or self._entropy(EVENT_ID_SIZE), name, body, max(1, int(deadline * 1000)))
+        waiting = self._calls.get(call.id)
+        if waiting is None:
+            if self._link.leaving or len(self._calls) >= MAX_OPEN_CALLS:
+                raise LinkDown("the link takes no calls now")
+            waiting = self._calls[call.id] = _Waiting(asyncio.get_running_loop().create_future())
             self._link.send_call(call)
+        waiting.askers += 1
+        heard = self._link.bytes_in
+        try:
             async with asyncio.timeout(deadline):
-                return await answer
+                return await asyncio.shield(waiting.answer)
+        except TimeoutError:
+            if self._link.bytes_in == heard:
+                self._link.fail(PeerError(Code.TIMEOUT, "no answer to a call, nor anything else"))
+            raise
         finally:
-            del self._calls[call.id]
+            waiting.askers -= 1
+            if not waiting.askers:
+                self._calls.pop(call.id, None)
+                waiting.answer.cancel()
 
     def drain(self, retry_after: float, jitter: float) -> None:
         """GOAWAY: the device shall come back with a new link after retry_after + random(0, jitter) seconds."""
@@ -128,17 +150,17 @@ class DeviceLink:
         raise AssertionError("the mux lets no CALL through at the gateway")
 
     def result_arrived(self, _link: Link, result: Result) -> None:
-        answer = self._calls.get(result.id)
-        if answer is not None and not answer.done():
-            answer.set_result(result)
+        waiting = self._calls.get(result.id)
+        if waiting is not None and not waiting.answer.done():
+            waiting.answer.set_result(result)
 
     def peer_leaving(self, _link: Link, _leaving: PeerLeaving) -> None:
         """The device will hang up; what is open runs on."""
 
     def link_ended(self, _link: Link, failure: LinkFailed) -> None:
-        for answer in self._calls.values():
-            if not answer.done():
-                answer.set_exception(LinkDown("the link ended before the device answered"))
+        for waiting in self._calls.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(LinkDown("the link ended before the device answered"))
         if self.replaced:
             reason = "replaced"
         elif failure.code == Code.NO_ERROR:
