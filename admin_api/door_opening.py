@@ -105,17 +105,32 @@ async def open_relay(call: CallOf, mac: str, relay: str, body: OpenBody) -> Resp
 
     async def attempt(work: Work) -> Answer:
         nonlocal done
-        if done is None:
-            opening = await _permitted(call, device, number, body)
-            await _ask(call, device, number, command, opening)
-            done = opening
-        event = await _logged(work, device, number, command, done)
+        event = await _reported(call, device, command)
+        if event is None:
+            if done is None:
+                opening = await _permitted(call, device, number, body)
+                await _ask(call, device, number, command, opening)
+                done = opening
+                event = await _reported(call, device, command)
+            if event is None:
+                event = commanded_entry(
+                    device, number, command.hex(), done, wall=call.ports.wall(), serial=serial(call.ports.entropy)
+                )
+                work.put(event, expect=0)
+        note = f"relay {number}, {event.method} for {event.by}"
+        work.note(Noted("relay.opened", f"device/{address}", device.site, note=note))
         view = Opened(
-            mac=device.mac.text, relay=number, at=timestamp(event.at), method=event.method, by=event.by, call_id=event.call_id
+            mac=address.text, relay=number, at=timestamp(event.at), method=event.method, by=event.by, call_id=event.call_id
         )
         return Answer(200, view)
 
     return await run(call, attempt)
+
+
+async def _reported(call: Call, device: Device, command: bytes) -> DoorEvent | None:
+    """The door log entry that this command has already: the device's own report of it is there, or an earlier answer was lost."""
+    found = await call.ports.store.get_unique(DoorEvent, "event", f"{device.mac}/{command_event(command.hex())}")
+    return None if found is None else found.record
 
 
 async def _permitted(call: Call, device: Device, relay: int, body: OpenBody) -> Opening:
@@ -141,20 +156,6 @@ async def _ask(call: Call, device: Device, relay: int, command: bytes, opening: 
     if outcome is not Commanded.OPENED:
         call.ports.doors.refused(device, relay, call.caller.actor, opening.by, outcome.value)
         raise Problem(_PROBLEMS[outcome], f"The device says: {shown(word)}." if word else "")
-
-
-async def _logged(work: Work, device: Device, relay: int, command: bytes, opening: Opening) -> DoorEvent:
-    """The door log entry of the opening: the one that the device's own report has made already, or a new one."""
-    ports, name = work.call.ports, command.hex()
-    work.note(
-        Noted("relay.opened", f"device/{device.mac}", device.site, note=f"relay {relay}, {opening.method} for {opening.by}")
-    )
-    reported = await ports.store.get_unique(DoorEvent, "event", f"{device.mac}/{command_event(name)}")
-    if reported is not None:
-        return reported.record
-    entry = commanded_entry(device, relay, name, opening, wall=ports.wall(), serial=serial(ports.entropy))
-    work.put(entry, expect=0)
-    return entry
 
 
 def _command(call: Call, wish: str) -> bytes:

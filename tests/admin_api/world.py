@@ -15,11 +15,12 @@ from fastapi import FastAPI
 
 from admin_api.app import create_app
 from admin_api.auth import token_hash
-from admin_api.ports import AdminLimits, AdminPorts, Presence, TrunkPresence
+from admin_api.ports import AdminLimits, AdminPorts, Commanded, Presence, TrunkPresence
 from admin_api.work import Turns
+from registry.door_log import Opening
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
-from registry.records import ApiToken, DeviceKind, LibraryMac, Role, Site, SiteRoster
+from registry.records import ApiToken, Device, DeviceKind, LibraryMac, Role, Site, SiteRoster
 from registry.store import Page, Put, Record, Store, Stored, Write
 from registry.vault import Vault
 
@@ -87,6 +88,27 @@ class Seen:
 
 
 @dataclass
+class Doors:
+    """Commands to doors: what was asked, refused, and what the device is to answer."""
+
+    asked: list[tuple[str, int, bytes, Opening]] = field(default_factory=list)
+    refusals: list[tuple[str, int, str, str, str]] = field(default_factory=list)
+    talks: dict[tuple[str, str], str] = field(default_factory=dict)
+    answer: tuple[Commanded, str] = (Commanded.OPENED, "")
+
+    def talking(self, account: str, door: str) -> str:
+        return self.talks.get((account, door), "")
+
+    async def open(self, device: Device, relay: int, command: bytes, opening: Opening) -> tuple[Commanded, str]:
+        self.asked.append((device.mac.text, relay, command, opening))
+        await asyncio.sleep(0)
+        return self.answer
+
+    def refused(self, device: Device, relay: int, actor: str, account: str, reason: str) -> None:
+        self.refusals.append((device.mac.text, relay, actor, account, reason))
+
+
+@dataclass
 class World:
     """The app and everything it stands on."""
 
@@ -97,6 +119,7 @@ class World:
     clock: list[float]
     presences: dict[str, Presence]
     vault: Vault
+    doors: Doors
     trunk_presences: dict[str, TrunkPresence] = field(default_factory=dict)
     secrets: dict[tuple[Role, str], str] = field(default_factory=dict)
 
@@ -112,7 +135,7 @@ class World:
 
 async def a_world(store: Store | None = None, limits: AdminLimits | None = None) -> World:
     """Sites `home` and `foreign`, and a token `portico_<role><site>...` of every role for all sites and for each."""
-    entropy, clock, seen = counted_entropy(), [1_790_000_000.0], Seen()
+    entropy, clock, seen, doors = counted_entropy(), [1_790_000_000.0], Seen(), Doors()
     store = store or YieldingStore()
     vault = Vault(bytes(range(32)), entropy)
     presences: dict[str, Presence] = {}
@@ -128,10 +151,11 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         presence=lambda found: presences.get(found.mac.text, Presence()),
         trunk_presence=lambda trunk: trunk_presences.get(trunk, TrunkPresence()),
         known_models=lambda: MODELS,
+        doors=doors,
         observer=seen,
         limits=limits or AdminLimits(),
     )
-    world = World(store, ports, create_app(ports), seen, clock, presences, vault, trunk_presences)
+    world = World(store, ports, create_app(ports), seen, clock, presences, vault, doors, trunk_presences)
     for site in (HOME, FOREIGN):
         await store.batch([Put(Site(site, site.title(), created=clock[0]), expect=0), Put(SiteRoster(site), expect=0)])
     for role in Role:

@@ -1,20 +1,20 @@
-"""The call log and the door log: durable, once each, patient with a store that is down."""
+"""The call log: durable, once each, patient with a store that is down, and with the door log's word on each call."""
 
 import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from gateway.device_ports import DeviceEvents
-from gateway.logbook import BadEvent, Logbook, door_event
+from gateway.door_log import DoorLog
+from gateway.door_openings import DoorOpenings
+from gateway.logbook import Logbook
 from registry.errors import StoreUnavailable
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import AuditEntry, CallRecord, CallResult, Device, DeviceKind, DoorEvent
+from registry.records import AuditEntry, CallRecord, CallResult, Device, DeviceKind, DoorEvent, Site
 from registry.store import Put, Write
 from sip.events import CallEnded, CallFacts
-from tunnel.messages import DeviceEvent
 
 MAC = MacAddress("0C1105000001")
 DOOR = Device(
@@ -50,9 +50,15 @@ class FailingStore(MemoryStore):
         return await super().batch(writes, durable=durable)
 
 
+def door_log(store: MemoryStore) -> DoorLog:
+    serials = iter(range(5000, 9000))
+    openings = DoorOpenings(lambda account: DOOR if account == DOOR.account else None)
+    return DoorLog(store, ReadModel(store), openings, wall=lambda: 1000.0, clock=lambda: 0.0, serial=lambda: next(serials))
+
+
 def book(store: MemoryStore) -> Logbook:
     serials = iter(range(1, 1000))
-    return Logbook(store, ReadModel(store), wall=lambda: 1000.0, serial=lambda: next(serials))
+    return Logbook(store, door_log(store), wall=lambda: 1000.0, serial=lambda: next(serials))
 
 
 async def test_a_call_is_in_the_log_when_it_is_over() -> None:
@@ -95,46 +101,32 @@ async def test_calls_that_end_together_are_one_batch(monkeypatch: pytest.MonkeyP
     await log.stop()
 
 
-async def test_a_repeated_report_is_one_entry() -> None:
-    store = MemoryStore()
-    await store.batch([Put(DOOR)])
-    events = DeviceEvents(book(store))
-    report = DeviceEvent(b"\x01" * 16, "relay-opened", {"relay": 1, "method": "dtmf", "by": "100000002", "call_id": "c1"})
-    await events.on_event(MAC, report)
-    await events.on_event(MAC, report)
-    (stored,) = (await store.list(DoorEvent, "site", "s1")).items
-    assert (stored.record.relay, stored.record.method, stored.record.opened) == (1, "dtmf", True)
-
-
-async def test_a_report_is_not_acknowledged_while_the_store_is_down() -> None:
+async def test_a_call_from_a_door_that_stays_shut_is_one_batch_with_the_door_logs_entry() -> None:
     store = FailingStore(failures=0)
-    await store.batch([Put(DOOR)])
-    store.failures = 1
-    with pytest.raises(StoreUnavailable):
-        await DeviceEvents(book(store)).on_event(MAC, DeviceEvent(b"\x02" * 16, "relay-opened", {"relay": 1}))
+    await store.batch([Put(DOOR), Put(Site("s1", "House"))])
+    log = book(store)
+    before = store.batches
+    log.call_ended(CallEnded(CALL), 1000.0)
+    await log.stop()
+    assert store.batches == before + 1
+    (call,) = (await store.list(CallRecord, "all", "")).items
+    (entry,) = (await store.list(DoorEvent, "site", "s1")).items
+    assert (entry.record.opened, entry.record.method, entry.record.call_id) == (False, "call", "c1")
+    assert (entry.record.mac, entry.record.at, entry.record.detail) == (MAC, 1000.0, "called 101: answered")
+    assert entry.record.event_id == f"call:{call.record.id}"
 
 
-async def test_an_unusable_report_is_acknowledged_so_that_it_is_not_repeated_for_ever() -> None:
-    store = MemoryStore()
-    await store.batch([Put(DOOR)])
-    await DeviceEvents(book(store)).on_event(MAC, DeviceEvent(b"\x03" * 16, "relay-opened", {"relay": "front"}))
-    await DeviceEvents(book(store)).on_event(MAC, DeviceEvent(b"\x03" * 16, "unheard-of", {}))
-    assert not (await store.list(DoorEvent, "all", "")).items
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "relay"),
-        ({"relay": 0}, "relay"),
-        ({"relay": 5}, "relay"),
-        ({"relay": True}, "relay"),
-        ({"relay": "1"}, "relay"),
-        ({"relay": 1, "method": 7}, "method"),
-        ({"relay": 1, "by": "x" * 129}, "by"),
-        ({"relay": 1, "call_id": "a\nb"}, "call_id"),
-    ],
-)
-def test_a_report_that_is_wrong_names_the_field(body: dict[str, object], field: str) -> None:
-    with pytest.raises(BadEvent, match=field):
-        door_event(DOOR, "e1", body, wall=1.0, serial=1)
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_a_store_that_was_down_gets_both_or_none(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.logbook.RETRY_SECONDS", 0.01)
+    store = FailingStore(failures=0)
+    await store.batch([Put(DOOR), Put(Site("s1", "House"))])
+    store.failures = failures
+    log = book(store)
+    log.start()
+    written = store.watch(2)
+    log.call_ended(CallEnded(CALL), 1000.0)
+    kinds = [(await asyncio.wait_for(anext(written), 5)).kind for _ in range(2)]
+    await log.stop()
+    assert kinds == ["CallRecord", "DoorEvent"]
+    assert len((await store.list(DoorEvent, "all", "")).items) == 1

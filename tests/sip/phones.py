@@ -6,7 +6,7 @@ from typing import Any
 from registry.ring_plan import RingPlan
 from sip.core import SipCore
 from sip.digest import answer
-from sip.directory import UNKNOWN, Absent, AccountFacts, PushDirectory
+from sip.directory import UNKNOWN, Absent, AccountFacts, DoorFacts, PushDirectory
 from sip.events import Fetch, Flow, Send
 from sip.limits import SipLimits
 from sip.message import Message, Request, Response
@@ -38,6 +38,7 @@ class Accounts:
     def __init__(self) -> None:
         self.accounts: dict[str, AccountFacts] = {}
         self.plans: dict[tuple[str, str], RingPlan] = {}
+        self.doors: dict[str, DoorFacts] = {}
         self.unknown: set[str] = set()
 
     def account(self, username: str) -> AccountFacts | Absent | None:
@@ -45,6 +46,9 @@ class Accounts:
 
     def ring_plan(self, site: str, number: str) -> RingPlan | Absent | None:
         return UNKNOWN if f"{site}/{number}" in self.unknown else self.plans.get((site, number))
+
+    def door(self, username: str) -> DoorFacts | Absent | None:
+        return UNKNOWN if f"door {username}" in self.unknown else self.doors.get(username)
 
 
 class Phone:
@@ -186,6 +190,7 @@ class Stage:
             limits=limits,
             timers=timers,
             push=push,
+            doors=self.directory,
         )
         self.phones: dict[str, Phone] = {}
         self.book = Playbook(self.core, self._name)
