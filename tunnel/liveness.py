@@ -59,6 +59,11 @@ class Liveness:
         self._asked_at = now
         return _COUNTER.pack(self._counter)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a PING is unanswered."""
+        return self._waiting
+
     def may_probe(self, now: float) -> bool:
         """Whether a measuring PING is due."""
         return not self._waiting and now - self._asked_at >= PROBE_EVERY

@@ -309,6 +309,11 @@ class Mux:
         """Gateway: ask the device for something; ResultArrived follows, or the caller's deadline."""
         self._control.append(encode(FrameType.CALL, 0, call.pack()))
 
+    def probe(self, now: float) -> None:
+        """Ask whether the peer lives, if nobody has: its answer is heard whatever else it is busy with."""
+        if not self._liveness.waiting:
+            self._ping(now)
+
     def send_result(self, result: Result) -> None:
         """Agent: answer a call. Nothing happens for an id that does not wait."""
         if result.id in self._open_ids:

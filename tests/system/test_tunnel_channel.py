@@ -416,6 +416,55 @@ async def test_calls_are_answered_by_what_the_device_did() -> None:
             await waiting
 
 
+async def test_a_call_with_the_id_of_an_earlier_one_is_done_once_and_answered_alike() -> None:
+    done = []
+    begun, going = asyncio.Event(), asyncio.Event()
+
+    async def switch(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        done.append(body["relay"])
+        begun.set()
+        await going.wait()
+        return {"opened": True, "times": len(done)}
+
+    async with tunnel_site() as site, running(site.make_agent({}, calls={"switch": switch})):
+        await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+        link = site.channel.link(MAC)
+        assert link is not None
+        asked = [asyncio.create_task(link.call("switch", {"relay": 1}, 5.0, b"i" * 16)) for _ in range(3)]
+        gone = asyncio.create_task(link.call("switch", {"relay": 1}, 5.0, b"i" * 16))
+        await begun.wait()
+        gone.cancel()  # who asked first, or last, leaves the others their answer
+        asked[0].cancel()
+        going.set()
+        assert [(await one).body for one in asked[1:]] == [{"opened": True, "times": 1}] * 2
+        assert (await link.call("switch", {"relay": 1}, 5.0, b"i" * 16)).body == {"opened": True, "times": 1}
+        assert (await link.call("switch", {"relay": 1}, 5.0, b"j" * 16)).body == {"opened": True, "times": 2}
+        assert done == [1, 1]
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_a_link_that_is_silent_through_a_call_is_closed_and_a_busy_one_is_not(stalls: bool) -> None:
+    async def never(_body: Mapping[str, Any]) -> Mapping[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async with tunnel_site() as site, running(site.make_agent({}, calls={"never": never})) as agent:
+        await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+        link = site.channel.link(MAC)
+        assert link is not None
+        device = agent._link
+        assert device is not None
+        assert device._transport is not None
+        if stalls:
+            device._transport.pause_reading()
+        with pytest.raises(TimeoutError):
+            await link.call("never", {}, 1.0)
+        if stalls:
+            await site.recorder.until(lambda: ("down", MAC, link.generation) in [entry[:3] for entry in site.recorder.channel])
+        else:
+            assert site.channel.link(MAC) is link  # it has answered the PING, though not the call
+
+
 async def test_the_agent_comes_back_by_itself() -> None:
     async with tunnel_site(echo) as site:
         first = site.channel.link(MAC)

@@ -15,6 +15,8 @@ from tunnel.net.ports import EventSink
 from tunnel.outputs import LinkFailed, PeerLeaving
 
 MAX_OPEN_CALLS = 16
+LEAST_SILENCE = 1.0
+"""Seconds: a call that is to be answered sooner says nothing about its link."""
 
 
 class _Waiting:
@@ -98,8 +100,8 @@ class DeviceLink:
         """Ask the device to do something and wait at most `deadline` seconds for what it answers.
 
         `call_id` (16 bytes) is given by a caller who may have asked before: the device does it once and answers alike.
-        Raises LinkDown (ended, or too many calls open), TimeoutError; then the device may or may not have done it. A link that
-        was silent all that time is closed: what lies unread on its way must not be done much later.
+        Raises LinkDown (ended, or too many calls open), TimeoutError; then the device may or may not have done it. A PING goes
+        with it, and a link that was silent all that time is closed: what lies unread on its way must not be done much later.
         """
         call = Call(call_id or self._entropy(EVENT_ID_SIZE), name, body, max(1, int(deadline * 1000)))
         waiting = self._calls.get(call.id)
@@ -108,13 +110,14 @@ class DeviceLink:
                 raise LinkDown("the link takes no calls now")
             waiting = self._calls[call.id] = _Waiting(asyncio.get_running_loop().create_future())
             self._link.send_call(call)
+            self._link.probe()
         waiting.askers += 1
         heard = self._link.bytes_in
         try:
             async with asyncio.timeout(deadline):
                 return await asyncio.shield(waiting.answer)
         except TimeoutError:
-            if self._link.bytes_in == heard:
+            if deadline >= LEAST_SILENCE and self._link.bytes_in == heard:
                 self._link.fail(PeerError(Code.TIMEOUT, "no answer to a call, nor anything else"))
             raise
         finally:

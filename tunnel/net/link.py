@@ -243,6 +243,11 @@ class Link(asyncio.Protocol):
         self._running().send_call(call)
         self._soon()
 
+    def probe(self) -> None:
+        """PING, unless one is on its way."""
+        self._running().probe(self._loop.time())
+        self._soon()
+
     def send_result(self, result: Result) -> None:
         self._running().send_result(result)
         self._soon()
