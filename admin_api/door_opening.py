@@ -23,7 +23,7 @@ from admin_api.problems import Problem, documented, shown
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run
 from registry.door_log import Opening, command_event, commanded_entry
-from registry.records import AccessMethod, Account, AccountOwner, Device, DoorEvent, User
+from registry.records import AccessMethod, Device, DoorEvent
 
 routes = router()
 COMMAND_BYTES = 16
@@ -55,25 +55,6 @@ class Opened(BaseModel):
     method: str
     by: str
     call_id: str
-
-
-def may_open(device: Device, relay: int, method: AccessMethod, account: Account | None, user: User | None) -> str:
-    """Why this app may not open this relay by `method` (a word for counters); "" if it may.
-
-    A person opens what they may call: doors of the public area, of their department, their own; advanced users all of their
-    site's (manual, L107-108).
-    """
-    if not 1 <= relay <= len(device.relays):
-        return "no relay"
-    if account is None or user is None or account.owner_kind is not AccountOwner.APP or not account.enabled:
-        return "no app"
-    if account.site != device.site or user.site != device.site:
-        return "other site"
-    if method not in device.relays[relay - 1].access_methods:
-        return "method"
-    if device.department and not user.advanced and user.department != device.department and device.owner != user.id:
-        return "department"
-    return ""
 
 
 @routes.post(
@@ -135,17 +116,18 @@ async def _reported(call: Call, device: Device, command: bytes) -> DoorEvent | N
 
 async def _permitted(call: Call, device: Device, relay: int, body: OpenBody) -> Opening:
     """The opening that this app may have. Raises Problem `opening-refused`, the same whatever the reason."""
-    store, method = call.ports.store, _METHODS[body.page]
-    account = await store.get(Account, body.account)
-    owner = account.record.owner if account is not None and account.record.owner_kind is AccountOwner.APP else ""
-    user = await store.get(User, owner) if owner else None
-    reason = may_open(device, relay, method, account.record if account else None, user.record if user else None)
-    talking = ""
-    if not reason and method is AccessMethod.APP_TALKING:
-        talking = call.ports.doors.talking(body.account, device.account)
-        reason = "" if talking else "not talking"
+    doors, method = call.ports.doors, _METHODS[body.page]
+    reason = talking = ""
+    if not 1 <= relay <= len(device.relays):
+        reason = "no relay"
+    elif method not in device.relays[relay - 1].access_methods:
+        reason = "method"
+    elif not await doors.permits(body.account, device):
+        reason = "account"
+    elif method is AccessMethod.APP_TALKING and not (talking := doors.talking(body.account, device.account)):
+        reason = "not talking"
     if reason:
-        call.ports.doors.refused(device, relay, call.caller.actor, body.account, reason)
+        doors.refused(device, relay, call.caller.actor, body.account, reason)
         raise Problem("opening-refused")
     return Opening(method, body.account, talking)
 

@@ -63,6 +63,10 @@ class Commanded(StrEnum):
 class DoorOpener(Protocol):
     """Commands to open relays, over the devices' channels."""
 
+    async def permits(self, account: str, device: Device) -> bool:
+        """Whether this SIP account is an app's that may open relays of this device. Raises StoreUnavailable."""
+        ...
+
     def talking(self, account: str, door: str) -> str:
         """The Call-ID of an answered call between these two SIP accounts that goes on now, "" if there is none."""
         ...
@@ -70,7 +74,7 @@ class DoorOpener(Protocol):
     async def open(self, device: Device, relay: int, command: bytes, opening: Opening) -> tuple[Commanded, str]:
         """Have `relay` (from 1) opened; `command` (16 bytes) names the wish, so that a repetition has no second effect.
 
-        What became of it, within 3 seconds, and the device's word where it refused. Never raises.
+        Returns what became of it, within 3 seconds, and the device's word where it refused. Raises nothing.
         """
         ...
 

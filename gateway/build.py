@@ -268,7 +268,12 @@ class Node:
                 trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),
                 known_models=known_models,
                 doors=DoorCommands(
-                    link=channel.link, talking=core.talking, openings=openings, logbook=logbook, metrics=self.metrics
+                    link=channel.link,
+                    directory=directory,
+                    talking=core.talking,
+                    openings=openings,
+                    logbook=logbook,
+                    metrics=self.metrics,
                 ),
                 observer=self.metrics.admin_request,
             )

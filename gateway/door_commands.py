@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 from admin_api.ports import Commanded
+from gateway.directory import MemoryDirectory
 from gateway.door_openings import DoorOpenings
 from gateway.logbook import Logbook
 from gateway.metrics import Metrics
 from registry.door_log import Opening
 from registry.mac import MacAddress
 from registry.records import Device
+from sip.call_policy import may_open
+from sip.directory import UNKNOWN, AccountFacts, AccountQuestion
 from tunnel.errors import LinkDown
 from tunnel.messages import Result
 from tunnel.net.device_link import DeviceLink
@@ -26,16 +29,30 @@ class DoorCommands:
         self,
         *,
         link: Callable[[MacAddress], DeviceLink | None],
+        directory: MemoryDirectory,
         talking: Callable[[str, str], str],
         openings: DoorOpenings,
         logbook: Logbook,
         metrics: Metrics,
     ) -> None:
         self._link = link
+        self._directory = directory
         self._talking = talking
         self._openings = openings
         self._logbook = logbook
         self._metrics = metrics
+
+    async def permits(self, account: str, device: Device) -> bool:
+        """See DoorOpener."""
+        app, door = await self._account(account), await self._account(device.account)
+        return app is not None and door is not None and may_open(app, door)
+
+    async def _account(self, username: str) -> AccountFacts | None:
+        found = self._directory.account(username)
+        if found is UNKNOWN:
+            await self._directory.fetch(AccountQuestion(username))
+            found = self._directory.account(username)
+        return found if isinstance(found, AccountFacts) else None
 
     def talking(self, account: str, door: str) -> str:
         """See DoorOpener."""

@@ -73,6 +73,24 @@ def may_call(caller: AccountFacts, callee: AccountFacts) -> bool:
     return callee.kind == APP and _link(callee, caller.site) is not None
 
 
+def may_open(app: AccountFacts, device: AccountFacts) -> bool:
+    """Whether an app may open this device's relays at all: a door that it may go through, its user's own monitor.
+
+    The same people as may call a door, whether or not they may look through its camera (manual, L107-108).
+    """
+    if app.kind != APP or not app.enabled:
+        return False
+    user, department, advanced = app.owner, app.department, app.advanced
+    if device.site != app.site:
+        link = _link(app, device.site)
+        if link is None:
+            return False
+        user, department, advanced = link.user, link.department, link.advanced
+    if device.kind == DOOR:
+        return _is_near(device, user, department, advanced)
+    return device.kind == MONITOR and bool(user) and device.owner == user
+
+
 def _may_watch(caller: AccountFacts, door: AccountFacts) -> bool:
     if caller.kind != APP and caller.kind != MONITOR:
         return True
@@ -80,8 +98,11 @@ def _may_watch(caller: AccountFacts, door: AccountFacts) -> bool:
 
 
 def _is_open_to(door: AccountFacts, user: str, department: str, advanced: bool) -> bool:
-    if not door.monitored:
-        return False
+    return door.monitored and _is_near(door, user, department, advanced)
+
+
+def _is_near(door: AccountFacts, user: str, department: str, advanced: bool) -> bool:
+    """A person's doors: those of the public area, of their department, their own; all of the site's for an advanced user."""
     if advanced or not door.department or door.department == department:
         return True
     return bool(user) and door.owner == user

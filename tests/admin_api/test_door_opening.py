@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 from admin_api.ports import Commanded
 from registry.door_log import Opening, commanded_entry
 from registry.mac import MacAddress
-from registry.records import AccessMethod, Account, AccountOwner, AuditEntry, Device, DoorEvent, IdempotencyKey, Role, User
+from registry.records import AccessMethod, AuditEntry, Device, DoorEvent, IdempotencyKey, Role
 from registry.relay_state import RelayState
 from registry.store import Delete, Put
 from tests.admin_api.test_events import Reader
@@ -48,26 +47,14 @@ class Place:
         return sum(one.record.action == action for one in found.items)
 
 
-def resident(name: str, site: str = HOME) -> list[Put]:
-    """A user with an app."""
-    person = User(name, site, name.title(), "King", number=name, app_account=f"app-{name}")
-    return [Put(person), Put(Account(f"app-{name}", site, AccountOwner.APP, name, name.title(), b"sealed"))]
-
-
 async def a_place() -> Place:
     world = await a_world()
     await allow(world, MAC)
-    await world.store.batch([*resident("ada"), *resident("eve", FOREIGN)])
+    world.doors.permitted.add("app-ada")
     async with world.client() as client:
         added = await client.put(f"/devices/{MAC}", json=device(relays=RELAYS))
     assert added.status_code == 201, added.text
     return Place(world, "app-ada", added.json()["account"]["username"])
-
-
-async def changed(world: World, kind: type[Any], key: str, **fields: Any) -> None:
-    stored = await world.store.get(kind, key)
-    assert stored is not None
-    await world.store.batch([Put(replace(stored.record, **fields))])
 
 
 # What the device says
@@ -205,9 +192,8 @@ async def test_every_refusal_is_the_same_and_none_reaches_the_device() -> None:
     world = place.world
     texts = set()
     wishes: list[tuple[str, dict[str, Any]]] = [
-        ("no app", {"account": "nobody"}),
-        ("no app", {"account": place.door}),
-        ("other site", {"account": "app-eve"}),
+        ("account", {"account": "nobody"}),
+        ("account", {"account": place.door}),
         ("no relay", {"relay": 3}),
         ("no relay", {"relay": 0}),
         ("no relay", {"relay": "9" * 400}),
@@ -224,27 +210,6 @@ async def test_every_refusal_is_the_same_and_none_reaches_the_device() -> None:
     assert len(texts) == 1
     assert [refused[-1] for refused in world.doors.refusals] == [reason for reason, _ in wishes]
     assert (world.doors.asked, await place.entries()) == ([], [])
-
-
-async def test_a_disabled_app_opens_nothing() -> None:
-    place = await a_place()
-    await changed(place.world, Account, place.app, enabled=False)
-    assert problem(await place.open()) == "opening-refused"
-
-
-async def test_a_department_is_a_border_but_for_the_doors_owner_and_advanced_users() -> None:
-    place = await a_place()
-    await changed(place.world, Device, MAC, department="floor-1")
-    assert problem(await place.open()) == "opening-refused"
-    await changed(place.world, User, "ada", department="floor-1")
-    assert (await place.open()).status_code == 200
-    await changed(place.world, User, "ada", department="floor-2")
-    assert problem(await place.open()) == "opening-refused"
-    await changed(place.world, User, "ada", advanced=True)
-    assert (await place.open()).status_code == 200
-    await changed(place.world, User, "ada", advanced=False)
-    await changed(place.world, Device, MAC, owner="ada")
-    assert (await place.open()).status_code == 200
 
 
 async def test_a_door_of_a_site_the_token_does_not_see_is_not_found() -> None:

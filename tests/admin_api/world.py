@@ -93,8 +93,12 @@ class Doors:
 
     asked: list[tuple[str, int, bytes, Opening]] = field(default_factory=list)
     refusals: list[tuple[str, int, str, str, str]] = field(default_factory=list)
+    permitted: set[str] = field(default_factory=set)
     talks: dict[tuple[str, str], str] = field(default_factory=dict)
     answer: tuple[Commanded, str] = (Commanded.OPENED, "")
+
+    async def permits(self, account: str, device: Device) -> bool:
+        return account in self.permitted
 
     def talking(self, account: str, door: str) -> str:
         return self.talks.get((account, door), "")

@@ -21,7 +21,7 @@ DOOR = replace(PLAIN, relays=(Relay("Door", "1"), Relay("Garage", "21"), Relay("
 async def test_a_door_is_loaded_once_and_forgotten_when_it_changes() -> None:
     store = MemoryStore()
     model = ReadModel(store)
-    directory = MemoryDirectory(model, Vault(b"k" * 32, lambda n: b"r" * n))
+    directory = MemoryDirectory(model, Vault(b"k" * 32, lambda n: b"r" * n), lambda: 0.0)
     book = DoorBook(model)
     await store.batch([Put(DOOR)])
     assert book.door(DOOR.account) is UNKNOWN

@@ -8,7 +8,7 @@ import pytest
 
 from registry.ring_plan import OnReject, RingPlan, Target, TargetKind, together
 from registry.ring_plan import Stage as PlanStage
-from sip.call_policy import Destination, RingStage, destination, may_call
+from sip.call_policy import Destination, RingStage, destination, may_call, may_open
 from sip.directory import APP, DOOR, GUARD, MONITOR, AccountFacts, AccountQuestion, AppSite, RingPlanQuestion
 from sip.events import Flow, Send
 from sip.message import Request, Response
@@ -52,6 +52,30 @@ def test_a_door_of_another_department_is_for_advanced_users_and_its_owner(caller
     assert may_call(facts("a", caller, department="west", owner="u"), door)
     assert may_call(facts("a", caller, department="west", advanced=True), door)
     assert not may_call(facts("a", caller, department="west", advanced=True), replace(door, monitored=False))
+
+
+def test_apps_open_the_doors_they_may_go_through_whether_or_not_they_may_look() -> None:
+    app, door = facts("a", APP, owner="u", department="east"), facts("d", DOOR)
+    assert may_open(app, door)
+    assert may_open(app, replace(door, department="east"))
+    west = replace(door, department="west")
+    assert not may_open(app, west)
+    assert may_open(app, replace(west, owner="u"))
+    assert may_open(replace(app, advanced=True), west)
+    assert not may_open(replace(app, owner=""), west)
+    assert not may_open(replace(app, enabled=False), door)
+    assert not may_open(app, replace(door, site="other"))
+    linked = replace(app, links=(AppSite("other", "v", "west"),))
+    assert may_open(linked, replace(west, site="other"))
+    assert not may_open(linked, replace(door, site="other", department="east"))
+
+
+@pytest.mark.parametrize("kind", [DOOR, MONITOR, GUARD])
+def test_only_apps_open_without_a_call_and_of_monitors_their_own(kind: str) -> None:
+    assert not may_open(facts("a", kind, owner="u"), facts("d", DOOR))
+    app = facts("a", APP, owner="u")
+    assert may_open(app, facts("m", kind, owner="u")) is (kind != GUARD)
+    assert not may_open(replace(app, owner=""), facts("m", MONITOR))
 
 
 def test_a_linked_app_and_the_other_site_reach_each_other_and_only_they() -> None:
