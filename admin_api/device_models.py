@@ -82,6 +82,9 @@ class DeviceBody(Body):
     users_may_monitor: Annotated[
         Flag, Field(description="Whether monitors and apps of the site may call this door (manual, L194).")
     ] = False
+    monitor_after_ring: Annotated[
+        Flag, Field(description="Whether monitors and apps may call it only for 3 minutes after it has rung them.")
+    ] = False
     contact_display: Annotated[ContactDisplay, Field(description="Whom its contacts show (manual, L191).")] = ContactDisplay.ALL
     schedule: Annotated[ScheduleBody, Field(default_factory=always)]
     autop_commands: Annotated[list[AutopLine], Field(default_factory=list, max_length=200), AfterValidator(_check_commands)]
@@ -155,6 +158,7 @@ def body_of(device: Device) -> DeviceBody:
         relays=[_relay_body(relay) for relay in device.relays],
         button_number=device.button_number,
         users_may_monitor=device.users_may_monitor,
+        monitor_after_ring=device.monitor_after_ring,
         contact_display=device.contact_display,
         schedule=schedule_body(device.schedule),
         autop_commands=list(device.autop_commands),
@@ -188,6 +192,7 @@ def settings_of(body: DeviceBody, present: Device | None) -> dict[str, object]:
         "relays": tuple(_relay(relay) for relay in body.relays),
         "button_number": body.button_number,
         "users_may_monitor": body.users_may_monitor,
+        "monitor_after_ring": body.monitor_after_ring,
         "contact_display": body.contact_display,
         "schedule": schedule_of(body.schedule),
         "autop_commands": unmasked(body.autop_commands, present.autop_commands if present else ()),
@@ -229,6 +234,8 @@ def kind_faults(body: DeviceBody) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
     if body.users_may_monitor and not kind.is_door:
         faults.append(("/users_may_monitor", "only door phones and access control can be monitored (manual, L194)"))
+    if body.monitor_after_ring and not kind.is_door:
+        faults.append(("/monitor_after_ring", "only door phones and access control ring people"))
     codes = [relay.dtmf_code for relay in body.relays if relay.dtmf_code]
     if len(set(codes)) != len(codes):
         faults.append(("/relays", "two relays have one DTMF code"))

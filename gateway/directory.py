@@ -170,6 +170,7 @@ class MemoryDirectory:
             owner=device.owner,
             department=device.department,
             monitored=device.users_may_monitor,
+            after_ring=device.monitor_after_ring,
         )
         return _Timed(facts, device.schedule, None)
 

@@ -15,8 +15,8 @@ from registry.records import AccessMethod, Device
 
 CALLS = 10_000
 """Calls whose keys are remembered, and as many codes and commands; the oldest are forgotten first."""
-DIGITS = 8
-"""Keys of the longest code (installer's manual: 1 to 8)."""
+DIGITS = 16
+"""Twice the keys of the longest code (installer's manual: 1 to 8)."""
 SOON = 60.0
 """Seconds within which a report that names no call belongs to a code pressed at that door."""
 LATE = 3600.0
@@ -86,10 +86,15 @@ class DoorOpenings:
 
 
 def relay_of(device: Device, pressed: str) -> int | None:
-    """The relay (from 1) whose code these keys end with, the longest code first; only where DTMF may trigger it."""
+    """The relay (from 1) whose code these keys end with, the longest code first; only where DTMF may trigger it.
+
+    A phone that sends each key both by INFO and by RFC 4733 presses each twice.
+    """
     fitting = [
         (len(relay.dtmf_code), -number)
         for number, relay in enumerate(device.relays, 1)
-        if relay.dtmf_code and AccessMethod.DTMF in relay.access_methods and pressed.endswith(relay.dtmf_code)
+        if relay.dtmf_code
+        and AccessMethod.DTMF in relay.access_methods
+        and pressed.endswith((relay.dtmf_code, "".join(key * 2 for key in relay.dtmf_code)))
     ]
     return -max(fitting)[1] if fitting else None

@@ -182,6 +182,7 @@ class Device:
     created: float = 0.0
     contact_display: ContactDisplay = ContactDisplay.ALL
     schedule: Schedule = ALWAYS
+    monitor_after_ring: bool = False
 
     UNIQUE: ClassVar[frozenset[str]] = frozenset({"id", "account"})
 

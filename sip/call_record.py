@@ -14,6 +14,10 @@ from sip.timers import NEVER
 
 _LOOK_AFTER = 600.0
 """Most calls are over within this many seconds, and are not held in memory by their deadline for longer."""
+AFTER_RING = 180.0
+"""Seconds for which a door that may be watched only after a ring is open to the eyes of whom it rang."""
+RINGS = 50_000
+"""Pairs of caller and called account whose last ring is remembered; the oldest are forgotten first."""
 MAX_TRACE = 64
 """Steps of one call's trace; what comes later is left out."""
 _DECLINED = frozenset((486, 600, 603, 606))
@@ -70,6 +74,7 @@ class Call(Timed):
         if account not in self.rang:
             self.rang.append(account)
             self.note(now, CallEvent.RINGING, account)
+            self.log.rung(self.caller, account, now)
 
     def failed(self, account: str, status: int, now: float) -> None:
         """A device of this account ended its branch with an error, or was given up."""
@@ -119,6 +124,7 @@ class CallLog:
         self._limit = limit
         self._give_up_after = give_up_after
         self._live: dict[tuple[bytes, bytes], Call] = {}
+        self._rings: dict[tuple[str, str], float] = {}
 
     def __len__(self) -> int:
         return len(self._live)
@@ -129,6 +135,19 @@ class CallLog:
             if (call.caller == one and call.answered_by == other) or (call.caller == other and call.answered_by == one):
                 return call.call_id.decode("utf-8", "replace")
         return ""
+
+    def rung(self, caller: str, account: str, now: float) -> None:
+        """A call of `caller` rings at `account`, or is answered there."""
+        key = (caller, account)
+        self._rings.pop(key, None)
+        self._rings[key] = now
+        if len(self._rings) > RINGS:
+            del self._rings[next(iter(self._rings))]
+
+    def has_rung(self, caller: str, account: str, now: float) -> bool:
+        """Whether a call of `caller` has rung at `account` within AFTER_RING seconds."""
+        at = self._rings.get((caller, account))
+        return at is not None and now - at <= AFTER_RING
 
     def parties(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> tuple[str, str] | None:
         """The accounts of an answered call: whose tag `from_tag` is, then the other side's."""
@@ -151,6 +170,7 @@ class CallLog:
         call.answered_by = account
         call.answered_at = now
         call.note(now, CallEvent.ANSWERED, account)
+        self.rung(call.caller, account, now)
         if len(self._live) >= self._limit:
             self._emit(CallEnded(call.facts(now, CallResult.ANSWERED, "", 200)))
             return

@@ -15,7 +15,7 @@ from sip.call_policy import Destination, destination
 from sip.call_record import CallLog
 from sip.deadlines import DeadlineHeap
 from sip.digest import ALGORITHMS
-from sip.directory import AccountFacts, Directory, DoorDirectory, PushDirectory, PushQuestion, Question
+from sip.directory import APP, MONITOR, AccountFacts, Directory, DoorDirectory, PushDirectory, PushQuestion, Question
 from sip.door_keys import DoorKeys
 from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, Output, Refused, Send
@@ -314,6 +314,8 @@ class SipCore:
         user = self._own.user_here(transaction.request.target)
         dialled = (user or b"").decode("utf-8", "surrogateescape")
         found = destination(account, dialled, self._directory) if dialled else None
+        if isinstance(found, Destination) and not self._may_look(account, dialled, now):
+            found = None
         if isinstance(found, Destination):
             self._proxy.forward(transaction, account.username, account.site, dialled, found, now)
         elif found is None and transaction.request.to_tag:
@@ -324,6 +326,13 @@ class SipCore:
             self._replies.unavailable(transaction, now)
         else:
             self._admission.park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
+
+    def _may_look(self, caller: AccountFacts, dialled: str, now: float) -> bool:
+        """Live view limited to after a ring: such a door is no number for a monitor or an app that it has not just rung."""
+        if caller.kind != APP and caller.kind != MONITOR:
+            return True
+        door = self._directory.account(dialled)
+        return not isinstance(door, AccountFacts) or not door.after_ring or self._calls.has_rung(dialled, caller.username, now)
 
     def _ack(self, key: bytes, request: Request, hop: Hop | None, flow: Flow, now: float) -> None:
         """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""
@@ -428,10 +437,6 @@ class SipCore:
     def talking(self, one: str, other: str) -> str:
         """The Call-ID of an answered call between these two accounts that goes on now, "" if there is none."""
         return self._calls.talking(one, other)
-
-    def parties(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> tuple[str, str] | None:
-        """The accounts behind the tags of a call that goes on: whose is `from_tag`, and the other side; None if unknown."""
-        return self._calls.parties(call_id, from_tag, to_tag)
 
     def next_deadline(self) -> float | None:
         """When to call `on_deadline`, if ever."""

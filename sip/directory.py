@@ -44,7 +44,7 @@ class AccountFacts:
 
     `enabled` False: may neither register, call nor be called: disabled, or an app whose subscription has run out. `rings` False:
     left out of ring plans, for its schedule is shut. `owner`: the user it belongs to. `monitored`: a door that monitors and apps
-    may call. `links`: an app's other sites.
+    may call, where `after_ring` is set only those that it has just rung. `links`: an app's other sites.
     """
 
     username: str
@@ -58,6 +58,7 @@ class AccountFacts:
     department: str = ""
     advanced: bool = False
     monitored: bool = False
+    after_ring: bool = False
     links: tuple[AppSite, ...] = ()
 
 

@@ -137,6 +137,7 @@ SAMPLES: tuple[Any, ...] = (
         autop_commands=("Config.DoorSetting.RELAY.HoldDelayA = 5",),
         created=1_700_000_000.0,
         contact_display=ContactDisplay.DEPARTMENT,
+        monitor_after_ring=True,
         schedule=EVENINGS,
     ),
     DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),

@@ -9,6 +9,8 @@ import pytest
 from registry.ring_plan import OnReject, RingPlan, Target, TargetKind, together
 from registry.ring_plan import Stage as PlanStage
 from sip.call_policy import Destination, RingStage, destination, may_call, may_open
+from sip.call_record import AFTER_RING, RINGS, CallLog
+from sip.deadlines import DeadlineHeap
 from sip.directory import APP, DOOR, GUARD, MONITOR, AccountFacts, AccountQuestion, AppSite, RingPlanQuestion
 from sip.events import Flow, Send
 from sip.message import Request, Response
@@ -279,3 +281,67 @@ def test_another_sites_flow_cannot_borrow_an_account() -> None:
         town.stage.core.receive(thief.with_credentials(bare, challenge), flow, 0.0)
         sent = [parse(one.data) for one in town.stage.core.take() if isinstance(one, Send)]
         assert [one.status for one in sent if isinstance(one, Response)] == [407]
+
+
+# Live view after a ring
+
+
+@pytest.mark.parametrize("kind", [MONITOR, APP])
+def test_a_door_that_may_be_watched_after_a_ring_is_no_number_before(kind: str) -> None:
+    stage = Stage()
+    door, resident = stage.registered("A", "100"), stage.registered("D", "101")
+    other = stage.registered("E", "102")
+    accounts = stage.directory.accounts
+    accounts["100"] = replace(accounts["100"], kind=DOOR, monitored=True, after_ring=True)
+    for name in ("101", "102"):
+        accounts[name] = replace(accounts[name], kind=kind)
+    book = stage.book
+    look = stage.invite(resident, "100")
+    book.receive(look, resident.flow).sees("D 100 INVITE", "D 404 INVITE")
+    book.receive(ack_of_refusal(stage.last(resident)), resident.flow).sees()
+    book.receive(stage.invite(door, "101"), door.flow).sees("A 100 INVITE", "D INVITE")
+    rung = stage.sent(resident, b"INVITE")
+    book.receive(resident.reply(rung, 180), resident.flow).sees("A 180 INVITE")
+    book.receive(resident.reply(rung, 486), resident.flow).sees("D ACK", "A 486 INVITE")
+    book.receive(ack_of_refusal(stage.last(door)), door.flow).sees()
+    # Whom it rang may look, nobody else, and not for ever.
+    book.after(AFTER_RING - 60)
+    book.receive(stage.invite(other, "100"), other.flow).sees("E 100 INVITE", "E 404 INVITE")
+    book.receive(ack_of_refusal(stage.last(other)), other.flow).sees()
+    book.receive(stage.invite(resident, "100"), resident.flow).sees("D 100 INVITE", "A INVITE")
+    book.receive(door.reply(stage.sent(door, b"INVITE"), 486), door.flow).sees("A ACK", "D 486 INVITE")
+    book.receive(ack_of_refusal(stage.last(resident)), resident.flow).sees()
+    book.after(AFTER_RING + 1)
+    book.receive(stage.invite(resident, "100"), resident.flow).sees("D 100 INVITE", "D 404 INVITE")
+
+
+def test_a_guard_looks_at_any_time() -> None:
+    stage = Stage()
+    stage.registered("A", "100")
+    guard = stage.registered("D", "101")
+    accounts = stage.directory.accounts
+    accounts["100"] = replace(accounts["100"], kind=DOOR, monitored=True, after_ring=True)
+    accounts["101"] = replace(accounts["101"], kind=GUARD)
+    stage.book.receive(stage.invite(guard, "100"), guard.flow).sees("D 100 INVITE", "A INVITE")
+
+
+def test_rings_are_bounded() -> None:
+    log = CallLog(DeadlineHeap(), lambda output: None, limit=1, give_up_after=1.0)
+    for number in range(RINGS + 10):
+        log.rung("door", str(number), 0.0)
+    assert [log.has_rung("door", str(number), 1.0) for number in (9, 10)] == [False, True]
+
+
+def ack_of_refusal(refusal: Response) -> bytes:
+    """The hop-by-hop ACK of a non-2xx."""
+    lines = [
+        b"ACK sip:100@gw.test SIP/2.0",
+        b"Via: " + (refusal.get(b"via") or b""),
+        b"Max-Forwards: 70",
+        b"From: " + (refusal.get(b"from") or b""),
+        b"To: " + (refusal.get(b"to") or b""),
+        b"Call-ID: " + refusal.call_id,
+        b"CSeq: %d ACK" % refusal.cseq[0],
+        b"Content-Length: 0",
+    ]
+    return b"\r\n".join([*lines, b"", b""])

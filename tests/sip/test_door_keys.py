@@ -212,9 +212,9 @@ def test_talking_is_an_answered_call_between_the_two_until_it_ends() -> None:
     assert (core.talking("101", "100"), core.talking("100", "101")) == (call_id.decode(),) * 2
     assert (core.talking("101", "102"), core.talking("100", "100")) == ("", "")
     caller_tag = talk.arrived.from_tag
-    assert core.parties(call_id, caller_tag, b"tag-D") == ("100", "101")
-    assert core.parties(call_id, b"tag-D", caller_tag) == ("101", "100")
-    assert core.parties(b"another", caller_tag, b"tag-D") is None
+    assert core._calls.parties(call_id, caller_tag, b"tag-D") == ("100", "101")
+    assert core._calls.parties(call_id, b"tag-D", caller_tag) == ("101", "100")
+    assert core._calls.parties(b"another", caller_tag, b"tag-D") is None
     talk.stage.book.receive(talk.phone.in_dialog_as_callee(b"BYE", talk.arrived), talk.phone.flow).sees("A BYE")
     assert core.talking("101", "100") == ""
 

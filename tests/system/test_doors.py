@@ -173,7 +173,7 @@ async def test_the_home_page_opens_once_per_tap_and_the_log_says_who(tmp_path: P
             here.app.account.username,
             "",
         )
-        assert await here.refused("home", 2) == ("opening-refused", pytest.approx(0, abs=LIMIT))
+        assert (await here.refused("home", 2))[0] == "opening-refused"
         await here.app.open(DOOR, 1, "home", key="tap-2")
         assert here.openings() == 2
 
