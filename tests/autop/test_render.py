@@ -17,7 +17,7 @@ from autop.cfg_format import read_as_device
 from autop.errors import RejectedValue, UnknownModel
 from autop.render import Zone, render
 from registry.mac import MacAddress
-from registry.records import DeviceKind, Relay, Transmission
+from registry.records import AccessMethod, DeviceKind, Relay, Transmission
 from tests.autop import examples
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "autop"
@@ -61,6 +61,16 @@ def test_every_field_set(kind: DeviceKind) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
 def test_every_optional_field_blank(kind: DeviceKind) -> None:
     check_golden(f"{kind.name.lower()}-blank.cfg", render(examples.blank_device(kind), examples.BLANK_FACTS))
+
+
+def test_a_relay_that_dtmf_may_not_trigger_has_no_code_at_the_door_nor_at_the_monitor() -> None:
+    card = Relay("Roof", "7", access_methods=frozenset((AccessMethod.CARD,)))
+    both = (Relay("Door", "1"), card)
+    door = read_as_device(render(examples.device(relays=both), examples.facts())).settings
+    assert [door[f"Config.DoorSetting.DTMF.Code{place}"] for place in (1, 2)] == ["1", ""]
+    monitor = examples.device(DeviceKind.INDOOR_MONITOR)
+    shown = read_as_device(render(monitor, replace(examples.facts(), door_relays=both))).settings
+    assert [shown[f"Config.DoorSetting.RELAY.{item}"] for item in ("DTMFCode", "DTMFCode2")] == ["1", ""]
 
 
 def test_every_golden_file_belongs_to_a_test() -> None:

@@ -283,6 +283,14 @@ async def test_an_opening_during_the_call_counts_whatever_opened(at: float, body
     assert (await here.log.unopened(call()) is not None) is entries
 
 
+async def test_that_nobody_was_let_in_before_is_no_opening() -> None:
+    here = await house()
+    before = await here.log.unopened(call(id="k0", call_id="c0", started=980.0))
+    assert before is not None
+    await here.store.batch([Put(before)])  # at second 990, when the next call begins
+    assert await here.log.unopened(call()) is not None
+
+
 async def test_a_late_report_of_an_opening_in_the_call_replaces_the_entry() -> None:
     here = await house()
     entry = await here.log.unopened(call())
