@@ -55,8 +55,8 @@ class DoorEntry(BaseModel):
     site: str
     at: Timestamp
     mac: str
-    relay: int
-    method: str
+    relay: int = Field(description="From 1; 0 where somebody called and was not let in.")
+    method: str = Field(description="How: an access method, exit-button, web or other; call where nobody opened.")
     opened: bool
     by: str
     call_id: str

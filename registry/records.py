@@ -462,9 +462,11 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class DoorEvent:
-    """One entry of the door log: what a door device reported (`opened` only when the device said so).
+    """One entry of the door log (see door_log.py): what a door device reported (`opened` only when the device said so), or that
+    somebody called from it and it was not opened (`relay` 0).
 
-    `event_id` is the device's own id of the event, unique with its MAC, so that a repeated report is one entry.
+    `event_id` is unique with its MAC, so that what is told twice is one entry: the device's own id of the event, or that of the
+    command it obeyed.
     """
 
     id: str

@@ -275,6 +275,10 @@ class SipCore:
         if not self._names(request.from_addr.uri, account.username):
             self._replies.answer(transaction, 403, "from another", now)
             return
+        if request.method == b"INFO" and request.body:
+            # RFC 6086 3: INFO belongs into a dialog. Outside one of ours a key would come to a door unseen (door_keys.py).
+            self._replies.answer(transaction, 481, "no such dialog", now)
+            return
         self._route(transaction, account, now, None)
 
     def _in_dialog(self, key: bytes, request: Request, hop: Hop, flow: Flow, now: float, asked: Question | None = None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sip.directory import UNKNOWN, DoorDirectory, DoorFacts, DoorQuestion
-from sip.dtmf import body_of, pressed, reports_keys
+from sip.dtmf import body_of, media_type, pressed, reports_keys
 from sip.events import KeyPressed, Output
 from sip.message import Request
 from sip.outbound import Hop
@@ -43,12 +43,16 @@ class DoorKeys:
         An INFO that passes has been given the form its door phone takes.
         """
         kind = request.get(b"content-type") or b""
-        if self._doors is None or not kind or not reports_keys(kind):
+        if self._doors is None or not (kind or request.body):
             return PASS
         door = self._doors.door(hop.user)
         if door is UNKNOWN:
             return DoorQuestion(hop.user)
         if not isinstance(door, DoorFacts):
+            return PASS
+        if request.count(b"content-type") != 1 or media_type(kind).startswith(b"multipart/"):
+            return 415  # a key could stand where we do not look and the door does
+        if not reports_keys(kind):
             return PASS
         key = pressed(kind, request.body)
         if key is None:

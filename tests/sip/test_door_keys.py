@@ -126,6 +126,40 @@ def test_keys_that_cannot_be_read_do_not_pass(kind: bytes, body: bytes) -> None:
     assert talk.told == []
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [b"multipart/mixed;boundary=x", b"text/plain\r\nContent-Type: application/dtmf-relay", b""],
+    ids=["multipart", "two types", "no type"],
+)
+def test_a_body_that_door_and_gateway_could_read_differently_does_not_pass(kind: bytes) -> None:
+    talk = Talk()
+    data = talk.info("5", kind=kind or b"x/y")
+    if not kind:
+        data = data.replace(b"Content-Type: x/y\r\n", b"")
+    talk.stage.book.receive(data, talk.phone.flow)
+    talk.stage.book.sees(f"D {talk.stage.last(talk.phone).status} INFO")
+    assert talk.stage.last(talk.phone).status in (400, 415)
+    assert talk.told == []
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_key_outside_a_dialog_of_ours_reaches_no_door(tagged: bool) -> None:
+    """Without our Route, or without a dialog at all: the door might match it with its call by the tags alone."""
+    talk = Talk()
+    body = b"Signal=5\r\n"
+    to = (talk.arrived.get(b"from") or b"") if tagged else b"<sip:100@gw.test>"
+    info = talk.phone.request(
+        b"INFO",
+        b"sip:100@gw.test",
+        to=to,
+        tag=b"tag-D",
+        call_id=talk.arrived.call_id,
+        headers=(b"Content-Type: " + RELAY,),
+        body=body,
+    )
+    talk.stage.book.receive(talk.stage.challenged(talk.phone, info), talk.phone.flow).sees("D 481 INFO")
+
+
 def test_other_infos_pass_as_they_are() -> None:
     talk = Talk()
     body = b"<media_control/>"
