@@ -2,7 +2,7 @@
 
 Whoever forges a source makes us send to his victim. So an answer given without state is to be at most 1.5 times as large as what
 was asked, and what it can spare is left out until it fits: an Allow, then challenges, SHA-256 before SHA-512-256. MD5, which
-every device knows, stays, and so does the order (RFC 8760). A REGISTER or INVITE as devices write it (490 octets and more) gets
+every device knows, stays, and so does the order (RFC 8760). A REGISTER or INVITE as devices write it (415 octets and more) gets
 all three challenges, one of 300 octets gets MD5. What still does not fit answers requests shorter than any device's: it is for
 sources that have authenticated, others pay `DEAR` for it.
 """

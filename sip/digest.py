@@ -1,7 +1,8 @@
 """Digest access authentication: RFC 3261 22, RFC 7616, RFC 8760. Server side first, client side at the end.
 
-A nonce is a signed value: issue time, random octets and a MAC over both, so no table of issued nonces exists, nothing an
-unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. What is remembered is which
+A nonce is a signed value: issue time, random octets and a MAC over both, in base64url, so no table of issued nonces exists,
+nothing an unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. It is short,
+because a challenge repeats it for each algorithm and what is sent to strangers is counted (`sip.amplification`). What is remembered is which
 nonce counts were used, per nonce, bounded, and only after the digest was right (`sip.nonce_window`).
 
 The answer to a wrong password, an unknown user, a forged nonce and a missing qop is the same challenge; only a right digest over
@@ -11,6 +12,7 @@ a nonce that is ours but can no longer be used is told `stale=true`, which lets 
 import hashlib
 import hmac
 import re
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
@@ -19,7 +21,7 @@ from typing import Final
 from sip.credentials import MD5 as MD5
 from sip.credentials import Credentials, parameters
 from sip.errors import MalformedMessage
-from sip.grammar import LWS
+from sip.grammar import ALPHANUM, LWS
 from sip.nonce_window import NonceWindow
 from sip.uri import equivalent
 
@@ -35,10 +37,16 @@ _HASHES: Final[dict[bytes, str]] = {SHA_512_256: "sha512_256", SHA_256: "sha256"
 ALGORITHMS: Final = tuple(_HASHES)
 """What is offered, strongest first."""
 
-_TIME_DIGITS: Final = 12
-_RANDOM_OCTETS: Final = 8
-_SIGNED: Final = _TIME_DIGITS + 2 * _RANDOM_OCTETS
-_MAC_DIGITS: Final = 32
+_TIME_OCTETS: Final = 6
+_RANDOM_OCTETS: Final = 6
+_MAC_OCTETS: Final = 12
+_SIGNED: Final = _TIME_OCTETS + _RANDOM_OCTETS
+NONCE_LENGTH: Final = (_SIGNED + _MAC_OCTETS) * 4 // 3
+"""Octets of a nonce on the wire. A multiple of four: no padding, no unused bits, so each nonce has one spelling."""
+
+_ALPHABET: Final = ALPHANUM + b"-_"
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
 _LOW_COUNTS: Final = {b"%08x" % number: number for number in range(256)}
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
@@ -128,7 +136,7 @@ class Verifier:
         self.algorithms = tuple(algorithms)
         self._key = hmac.digest(secret, b"sip digest nonce\0" + realm, "sha256")
         # Keyed once: to begin from a copy costs half.
-        self._mac_begun = blake2b(key=self._key, digest_size=_MAC_DIGITS // 2)
+        self._mac_begun = blake2b(key=self._key, digest_size=_MAC_OCTETS)
         self._entropy = entropy
         self._random = b""
         self._random_at = 0
@@ -148,15 +156,15 @@ class Verifier:
         return [before + nonce + after + end for before, after in self._challenges]
 
     def nonce(self, now: float) -> bytes:
-        """A fresh nonce: 12 hex digits of milliseconds, 16 random, 32 of MAC."""
+        """A fresh nonce: 6 octets of milliseconds, 6 random, 12 of MAC, in base64url."""
         at = self._random_at
         if at + _RANDOM_OCTETS > len(self._random):
             # Drawn in blocks, because each draw is a system call.
             self._random = self._entropy(_RANDOM_OCTETS * 64)
             at = 0
         self._random_at = at + _RANDOM_OCTETS
-        signed = b"%012x" % int(now * 1000.0) + self._random[at : at + _RANDOM_OCTETS].hex().encode()
-        return signed + self._mac(signed)
+        signed = int(now * 1000.0).to_bytes(_TIME_OCTETS, "big") + self._random[at : at + _RANDOM_OCTETS]
+        return b2a_base64(signed + self._mac(signed), newline=False).translate(_TO_URL)
 
     def verify(self, credentials: Credentials, *, method: bytes, uri: bytes, password: bytes | None, now: float) -> Verdict:
         """Check credentials against the request they came with.
@@ -198,14 +206,18 @@ class Verifier:
     def _mac(self, signed: bytes) -> bytes:
         mac = self._mac_begun.copy()
         mac.update(signed)
-        return mac.hexdigest().encode()
+        return mac.digest()
 
     def _issued(self, nonce: bytes) -> float:
         """When a nonce of ours was issued, -1.0 for any other."""
-        signed = nonce[:_SIGNED]
-        if len(nonce) != _SIGNED + _MAC_DIGITS or not hmac.compare_digest(self._mac(signed), nonce[_SIGNED:]):
+        # Python's decoder skips what is not in its alphabet, so that is looked for first.
+        if len(nonce) != NONCE_LENGTH or nonce.translate(None, _ALPHABET):
             return -1.0
-        return int(signed[:_TIME_DIGITS], 16) / 1000.0
+        octets = a2b_base64(nonce.translate(_FROM_URL))
+        signed = octets[:_SIGNED]
+        if not hmac.compare_digest(self._mac(signed), octets[_SIGNED:]):
+            return -1.0
+        return int.from_bytes(signed[:_TIME_OCTETS], "big") / 1000.0
 
     def _ha1_of(self, username: bytes, algorithm: bytes, password: bytes) -> bytes:
         """H(A1), remembered for as long as the password is the same."""

@@ -55,8 +55,8 @@ def test_a_request_gets_as_many_challenges_as_it_has_paid_for(method: bytes) -> 
         assert before <= len(challenges)
         before = len(challenges)
         sizes.setdefault(before, len(data))
-    assert sizes[2] < 400
-    assert sizes[3] < 490
+    assert sizes[2] < 340
+    assert sizes[3] < 420
     assert list(sizes) == [1, 2, 3]
 
 

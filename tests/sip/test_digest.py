@@ -1,5 +1,7 @@
 """Digest: the RFCs' own vectors, the matrix of trap 23, nonces, and the replay window."""
 
+import random
+import string
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from sip.credentials import Credentials, find_credentials, parse_credentials
 from sip.digest import (
     MD5,
+    NONCE_LENGTH,
     SHA_256,
     SHA_512_256,
     Verdict,
@@ -30,7 +33,7 @@ def counter() -> Callable[[int], bytes]:
     def draw(count: int) -> bytes:
         nonlocal drawn
         drawn += 1
-        return b"".join((block << 32 | drawn).to_bytes(8, "big") for block in range(-(-count // 8)))[:count]
+        return drawn.to_bytes(8, "big")[-count:] if count <= 8 else random.Random(drawn).randbytes(count)  # noqa: S311
 
     return draw
 
@@ -135,6 +138,15 @@ def test_challenge_stale() -> None:
     assert not any(b"stale" in value for value in verifier().challenge(10.0))
 
 
+def test_a_nonce_has_32_octets_that_need_no_quoting_or_padding() -> None:
+    one = verifier()
+    for now in (0.0, 10.0, 1.8e9, 2.0**48 / 1000 - 1):
+        for _ in range(50):
+            nonce = one.nonce(now)
+            assert len(nonce) == NONCE_LENGTH == 32
+            assert not nonce.translate(None, string.ascii_letters.encode() + b"0123456789-_")
+
+
 def test_nonces_differ_and_tell_no_secret() -> None:
     one = verifier()
     assert len({one.nonce(10.0) for _ in range(100)}) == 100
@@ -188,13 +200,22 @@ def test_f_fabricated_nonce() -> None:
     challenge = over.challenge(10.0)[0]
     nonce = challenge.split(b'"')[3]
     forged = [
-        b"f" * 60,
+        b"f" * NONCE_LENGTH,
         nonce[:-1] + b"!",
-        b"000000000000" + nonce[12:],
-        nonce + b"0",
+        nonce[:-4] + b"====",
+        b"!" + nonce,
+        nonce[:16] + b"\n" + nonce[16:],
+        nonce[:16] + b"+/" + nonce[18:],
+        nonce[:-1] + (b"B" if nonce.endswith(b"A") else b"A"),
+        b"A" * 8 + nonce[8:],
+        nonce[:8] + b"A" * 8 + nonce[16:],
+        nonce + b"A",
+        nonce + b"AAAA",
         nonce[:-1],
+        nonce[:-4],
+        nonce.swapcase(),
         b"",
-        b"\xff" * 60,
+        b"\xff" * NONCE_LENGTH,
         verifier(secret=b"x").nonce(10.0),
     ]
     for value in forged:
