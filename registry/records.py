@@ -414,7 +414,7 @@ class CallEvent(StrEnum):
     FAILED = "failed"
     """The account's device ended its part; the reason is the SIP status."""
     CANCELLED = "cancelled"
-    """Its ringing, or the waiting for it, was ended; the reason says why: answered-elsewhere or given-up."""
+    """Its ringing, or the waiting for it, was ended; the reason says why: answered-elsewhere, given-up, or moved."""
 
 
 @dataclass(frozen=True, slots=True)

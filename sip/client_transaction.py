@@ -128,6 +128,11 @@ class ClientTransaction(Timed):
         """The transport could not send, or the flow is gone."""
         self._step(TRANSPORT_ERROR, now)
 
+    def repeat(self) -> None:
+        """Send the request once more now, where it is still repeated anyway: its peer has just shown that it hears again."""
+        if self._repeat_at != NEVER:
+            self._sink.transmit(self.flow, self._data)
+
     def abandon(self) -> None:
         """The user wants no answer any more: forget the transaction."""
         if self.state is not TERMINATED:

@@ -262,7 +262,7 @@ class SipCore:
         response = self._registration.answer(request, account, flow, self._replies.to_tag(key), now)
         self._layer.respond(transaction, response, now)
         # The INVITE that waits for an app comes behind the answer to the REGISTER: an app may take none before it is registered.
-        self._waiting.registered(account.username, now)
+        self._waiting.registered(account.username, flow, now)
 
     def _call(self, key: bytes, request: Request, flow: Flow, now: float, asked: Question | None = None) -> None:
         """A request outside a dialog for somebody here: who is it, is it really him, then where to."""

@@ -2,8 +2,8 @@
 
 A nonce is a signed value: issue time, random octets and a MAC over both, in base64url, so no table of issued nonces exists,
 nothing an unauthenticated peer sends makes memory grow, and a nonce holds on every node that has the secret. It is short,
-because a challenge repeats it for each algorithm and what is sent to strangers is counted (`sip.amplification`). What is remembered is which
-nonce counts were used, per nonce, bounded, and only after the digest was right (`sip.nonce_window`).
+because a challenge repeats it for each algorithm and what is sent to strangers is counted (`sip.amplification`). What is
+remembered is which nonce counts were used, per nonce, bounded, and only after the digest was right (`sip.nonce_window`).
 
 The answer to a wrong password, an unknown user, a forged nonce and a missing qop is the same challenge; only a right digest over
 a nonce that is ours but can no longer be used is told `stale=true`, which lets an honest device go on without asking its user.

@@ -24,7 +24,7 @@ from sip.server_transaction import ServerTransaction
 from sip.target_set import Target, current_flow, device_of, other_flow, targets, unreachable
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
-from sip.waiting import ANSWERED_ELSEWHERE, GIVEN_UP, WaitingOwner, WaitingRoom
+from sip.waiting import ANSWERED_ELSEWHERE, GIVEN_UP, MOVED, WaitingOwner, WaitingRoom
 
 
 class Proxy(WaitingOwner):
@@ -61,6 +61,7 @@ class Proxy(WaitingOwner):
         server.user = context
         context.caller_account = caller
         context.end_on_reject = destination.end_on_reject
+        context.instance = instance_of(request.uri)
         context.breadth = max_breadth(request, self._limits.branches)
         if context.is_invite:
             context.stages = list(destination.stages)
@@ -180,6 +181,9 @@ class Proxy(WaitingOwner):
 
     def woke(self, waiting: WaitingBranch, target: Target, now: float) -> None:
         self._try(waiting.context, target, waiting.breadth, now)
+        if waiting.branch is not None:
+            waiting.branch.timed_out = True
+            waiting.context.branches[-1].moved_from = waiting.branch
 
     def waiting_due(self, waiting: WaitingBranch, now: float) -> None:
         self.waiting.end_one(waiting, GIVEN_UP, now)
@@ -193,7 +197,7 @@ class Proxy(WaitingOwner):
             self.waiting.end(context, GIVEN_UP, now)
         while context.stages:
             stage = context.stages.pop(0)
-            instance = instance_of(context.request.uri)
+            instance = context.instance
             large = is_large(context.request)
             found = targets(stage, self._location, context.caller_account, context.caller_flow, now, instance, large)
             sleepers = self.waiting.asleep(stage.accounts, context, now, instance)
@@ -213,8 +217,7 @@ class Proxy(WaitingOwner):
                 self._try(context, target, shares[number], now)
             if stage.seconds is not None and context.is_invite:
                 self._deadlines.arm(context, now + stage.seconds)
-            if sleepers:
-                self.waiting.enter(context, sleepers, shares[len(found) :], stage.seconds, now)
+            self.waiting.enter(context, stage.accounts, sleepers, shares[len(found) :], stage.seconds, now)
             return True
         return False
 
@@ -249,6 +252,8 @@ class Proxy(WaitingOwner):
         if response.status == 100 or not context.is_invite or branch.status:
             return
         self._start_timer_c(branch, now)
+        self._settle(branch, response.status, now)
+        self.waiting.heard(branch, response.status, now)
         if context.call is not None:
             context.call.ringing(branch.target.account, now)
         if not context.answered and not context.cancelled_by_caller:
@@ -259,6 +264,8 @@ class Proxy(WaitingOwner):
         context = branch.context
         branch.status = branch.status or response.status
         branch.due = NEVER
+        self._settle(branch, response.status, now)
+        self.waiting.heard(branch, response.status, now)
         if context.is_invite or not context.answered:
             self._upstream(context, response, now)
         if context.answered:
@@ -274,7 +281,7 @@ class Proxy(WaitingOwner):
         """A branch ended without a 2xx. What we timed out ourselves counts as 408 whatever its CANCEL brought."""
         context = branch.context
         branch.due = NEVER
-        if branch.timed_out:
+        if branch.timed_out and (branch.cancel_reason is not None or status == 482):
             status, response = LOCAL_TIMEOUT, None
         branch.status = status
         branch.answer = response
@@ -282,8 +289,10 @@ class Proxy(WaitingOwner):
             return
         if context.call is not None and branch.cancel_reason is None:
             context.call.failed(branch.target.account, status, now)
+        self._settle(branch, status, now)
         if status == 430 and self._next_flow(branch, now):
             return
+        self.waiting.heard(branch, status, now)
         ends = context.ends_the_search(status)
         if ends:
             context.stages.clear()
@@ -300,13 +309,14 @@ class Proxy(WaitingOwner):
         other = other_flow(failed, {one.target.flow.name for one in context.branches}, self._location, now)
         if other is not None:
             self._try(context, other, breadth, now)
+            self.waiting.lost(branch, context.branches[-1], now)
             return True
-        if branch.cancel_reason is not None:
+        if branch.cancel_reason is not None or self.waiting.lost(branch, None, now):
             return False
         sleepers = self.waiting.asleep((failed.account,), context, now, failed.instance)
         if sleepers:
             seconds = None if context.due == NEVER else max(0.0, context.due - now)
-            self.waiting.enter(context, sleepers, [breadth] * len(sleepers), seconds, now)
+            self.waiting.enter(context, (), sleepers, [breadth] * len(sleepers), seconds, now)
         return bool(sleepers)
 
     def _go_on(self, context: ResponseContext, now: float) -> None:
@@ -316,12 +326,21 @@ class Proxy(WaitingOwner):
         if context.cancelled_by_caller or not self._next_stage(context, now):
             self._finish(context, now)
 
-    def _give_up(self, branch: Branch, now: float) -> None:
+    def _settle(self, branch: Branch, status: int, now: float) -> None:
+        """A device that has the INVITE over an older flow too has answered it over the new one (`waiting.py`, DOUBTED): the older
+        one ends without a missed call. A 482 says that the device goes on with the older one (8.2.2.2)."""
+        branch.heard = True
+        old = branch.moved_from
+        branch.moved_from = None
+        if old is not None and not old.status and status != 482:
+            self._give_up(old, now, COMPLETED_ELSEWHERE, MOVED)
+
+    def _give_up(self, branch: Branch, now: float, reason: bytes = b"", why: str = GIVEN_UP) -> None:
         """It has rung long enough. Without a provisional it may not be cancelled yet (9.1) and counts as over."""
         branch.timed_out = True
         if branch.context.call is not None and branch.cancel_reason is None:
-            branch.context.call.note(now, CallEvent.CANCELLED, branch.target.account, GIVEN_UP)
-        self._cancel(branch, b"", now)
+            branch.context.call.note(now, CallEvent.CANCELLED, branch.target.account, why)
+        self._cancel(branch, reason, now)
         if not branch.provisional:
             branch.status = LOCAL_TIMEOUT
             branch.due = NEVER

@@ -79,6 +79,14 @@ def _opaque(value: bytes, most: int) -> str:
     return text.decode("ascii")
 
 
+def prid_of(uri: bytes) -> str:
+    """The PRID in the URI of a binding; "" where there is none: a binding from before a restart has lost it."""
+    try:
+        return asked(uri).prid
+    except MalformedMessage:
+        return ""
+
+
 def without_push(uri: bytes) -> bytes:
     """The URI without its push parameters; it is equivalent (RFC 3261 19.1.4: a parameter may be absent in one)."""
     if b";pn-" not in uri.lower():

@@ -32,6 +32,8 @@ class Branch(Timed):
         "cancelled",
         "client",
         "context",
+        "heard",
+        "moved_from",
         "owner",
         "provisional",
         "status",
@@ -46,6 +48,10 @@ class Branch(Timed):
         self.owner = owner
         self.client: ClientTransaction | None = None
         self.provisional = False
+        self.heard = False
+        """A provisional response other than 100 has come, or a final one."""
+        self.moved_from: Branch | None = None
+        """The branch over an older flow of the same device, while it is open which of both the device takes."""
         self.cancelled = False
         self.cancel_reason: bytes | None = None
         """Not None: the branch is to be cancelled, with this Reason (b"": none), as soon as a provisional allows it."""
@@ -61,10 +67,10 @@ class WaitingBranch(Timed):
     """A branch to be: an app that sleeps and is being woken (`waiting.py`, which has its states).
 
     `instance` is the app's, b"" where it has none; `breadth` the branch's share of Max-Breadth; `holds` whether the call goes on
-    as long as this waits.
+    as long as this waits. `branch` is what rings the app over a binding that may be dead, `prid` the app's then.
     """
 
-    __slots__ = ("account", "breadth", "context", "holds", "instance", "owner", "state")
+    __slots__ = ("account", "branch", "breadth", "context", "holds", "instance", "owner", "prid", "state")
 
     def __init__(
         self, context: "ResponseContext", account: str, instance: bytes, breadth: int, state: str, owner: "BranchOwner"
@@ -77,6 +83,8 @@ class WaitingBranch(Timed):
         self.state = state
         self.owner = owner
         self.holds = True
+        self.branch: Branch | None = None
+        self.prid = ""
 
     def fire(self, now: float) -> None:
         self.owner.waiting_due(self, now)
@@ -110,6 +118,7 @@ class ResponseContext(Timed):
         "caller_flow",
         "cancelled_by_caller",
         "end_on_reject",
+        "instance",
         "is_invite",
         "owner",
         "request",
@@ -130,6 +139,8 @@ class ResponseContext(Timed):
         self.waiting: list[WaitingBranch] = []
         self.stages: list[RingStage] = []
         self.end_on_reject = False
+        self.instance = b""
+        """The only device that is meant, where a GRUU was called."""
         self.breadth = 0
         self.call: Call | None = None
         self.answered = False
@@ -151,14 +162,14 @@ class ResponseContext(Timed):
         return any(one.holds or not self.stages for one in self.waiting)
 
     def has_tried(self, account: str, contact: bytes, flow: str, instance: bytes) -> bool:
-        """Whether this device has had the request: on this very flow, or on another that has not failed."""
+        """Whether this device has had the request: on this very flow, or on another that has neither failed nor been given up."""
         for branch in self.branches:
             target = branch.target
             if target.account != account:
                 continue
             if target.flow.name == flow and target.uri == contact:
                 return True
-            if instance and target.instance == instance and branch.status != 430:
+            if instance and target.instance == instance and branch.status != 430 and not branch.timed_out:
                 return True
         return False
 

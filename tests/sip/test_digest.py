@@ -33,7 +33,7 @@ def counter() -> Callable[[int], bytes]:
     def draw(count: int) -> bytes:
         nonlocal drawn
         drawn += 1
-        return drawn.to_bytes(8, "big")[-count:] if count <= 8 else random.Random(drawn).randbytes(count)  # noqa: S311
+        return drawn.to_bytes(8, "big")[-count:] if count <= 8 else random.Random(drawn).randbytes(count)
 
     return draw
 

@@ -46,7 +46,7 @@ class House:
         """The app on a new connection, registered with its push parameters."""
         peer = await self.site.dial(transport, "u3")
         contact = b'<%b;pn-provider=fcm;pn-prid=the-token>;+sip.instance="%b"' % (peer.phone.contact, INSTANCE)
-        data = peer.phone.register(contact=contact)
+        data = peer.phone.register(contact=contact, call_id=b"reg-%b" % peer.phone.sent_by.replace(b":", b"-"))
         assert (await peer.answer(await peer.challenged(data))).status == 200
         return peer
 
@@ -116,6 +116,58 @@ async def test_a_sleeping_app_is_woken_and_answers_on_its_new_connection(tmp_pat
         assert [step.event.value for step in facts.trace] == [
             "push", "push-accepted", "registered", "invite", "ringing", "answered",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+async def test_an_app_whose_old_connection_is_half_dead_rings_once_over_its_new_one(tmp_path: Path, transport: str) -> None:
+    """The binding is live, and nobody reads its flow any more: a phone in Doze, a NAT that has forgotten the connection."""
+    async with house(tmp_path) as home:
+        home.plan("u3")
+        old = await home.app(transport)
+        door = await _door(home)
+        await dials(door)
+        asked = (await home.service.next()).json
+        assert (asked["purpose"], asked["prid"]) == ("call", "the-token")
+        assert home.running.stored["u3"], "the old binding is live: this is no app without one"
+        app = await home.app(transport)
+        arrived = await app.request()
+        assert arrived.method == b"INVITE"
+        app.reply(arrived, 180)
+        assert (await door.response()).status == 180
+        app.reply(arrived, 200)
+        answered = await door.response()
+        assert answered.status == 200
+        door.send(door.phone.in_dialog(b"ACK", answered, arrived))
+        assert (await app.request()).method == b"ACK"
+        app.send(app.own(app.phone.in_dialog_as_callee(b"BYE", arrived)))
+        bye = await door.request()
+        door.reply(bye, 200)
+        assert (await app.response()).status == 200
+        facts = home.running.calls[0].facts
+        assert (facts.result, facts.answered_by, facts.missed) == (CallResult.ANSWERED, "u3", ())
+        assert [step.event.value for step in facts.trace if step.event.value != "push-accepted"] == [
+            "invite", "push", "registered", "invite", "cancelled", "ringing", "answered",
+        ]  # fmt: skip
+        assert [step.reason for step in facts.trace if step.event.value == "cancelled"] == ["moved"]
+        # What lay in the old flow is the INVITE alone, and it was not cancelled before a provisional response (9.1).
+        assert (await old.request()).method == b"INVITE"
+        assert home.service.asked.empty(), "it was awake: no cancel push"
+
+
+async def test_an_app_that_rings_over_its_connection_is_not_rung_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        home.plan("u3")
+        app = await home.app("tcp")
+        door = await _door(home)
+        await dials(door)
+        assert (await home.service.next()).json["purpose"] == "call"
+        arrived = await app.request()
+        app.reply(arrived, 180)
+        assert (await door.response()).status == 180
+        woken = await home.app("tcp")
+        assert (await woken.answer(woken.phone.request(b"OPTIONS", b"sip:gw.test"))).status == 200
+        app.reply(arrived, 200)
+        assert (await door.response()).status == 200
 
 
 async def test_a_push_service_that_hangs_delays_no_monitor(tmp_path: Path) -> None:
