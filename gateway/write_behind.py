@@ -162,11 +162,19 @@ def _sameness(bindings: tuple[LiveBinding, ...]) -> int:
     """A number that is equal for bindings that differ in nothing but their expiry and the Call-ID and CSeq of the refresh.
 
     Those two only order the requests of one registration (RFC 3261 10.3), and after a restart no request of before is taken
-    any more: its nonce is older than the node (`SipCore`, `started`). Python keys its hashes of text with a secret of the
-    process, so nobody outside can look for two that collide."""
+    any more: its nonce is older than the node (`SipCore`, `started`). But a Call-ID that has given temporary GRUUs counts, for
+    another one makes them void. Python keys its hashes of text with a secret of the process, so nobody outside can look for two
+    that collide."""
     return hash(
-        tuple((one.contact, one.flow.name, one.q, one.instance_id, one.reg_id, one.path, one.user_agent) for one in bindings)
+        tuple(
+            (one.contact, one.flow.name, one.q, one.instance_id, one.reg_id, one.path, one.user_agent, _gruu_series(one))
+            for one in bindings
+        )
     )
+
+
+def _gruu_series(binding: LiveBinding) -> tuple[bytes, int] | None:
+    return None if binding.gruu_since < 0 else (binding.call_id, binding.gruu_since)
 
 
 async def load_bindings(store: Store, node: str, wall: float, tell: Callable[[str, tuple[Binding, ...]], None]) -> int:

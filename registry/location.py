@@ -10,7 +10,8 @@ class Binding:
 
     `expires` is wall-clock seconds (bindings outlive a restart of the node). `flow` names the flow the way the node's
     shell understands it (for UDP "udp:<local>:<remote host>:<remote port>"); requests go back over it, never to the
-    host that the Contact claims (RFC 5626 section 5.3, NAT).
+    host that the Contact claims (RFC 5626 section 5.3, NAT). `gruu_since` is the CSeq from which on its Call-ID has given valid
+    temporary GRUUs, -1: none (`sip/gruu.py`).
     """
 
     contact: str
@@ -23,6 +24,7 @@ class Binding:
     reg_id: int = 0
     path: tuple[str, ...] = ()
     user_agent: str = ""
+    gruu_since: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ class LiveBinding:
     """One contact of an AOR and the flow it registered over. Not to be changed once it is in the location service.
 
     `contact` is the URI (the Request-URI of what is sent to it), `params` the rest of the Contact value without q and expires,
-    `expires_at` monotonic seconds, `q` thousandths, `updated` when it was last refreshed.
+    `expires_at` monotonic seconds, `q` thousandths, `updated` when it was last refreshed. `gruu_since` is the CSeq from which on
+    its Call-ID has given valid temporary GRUUs, -1 where it has given none (`gruu.py`).
     """
 
     __slots__ = (
@@ -18,6 +19,7 @@ class LiveBinding:
         "cseq",
         "expires_at",
         "flow",
+        "gruu_since",
         "instance_id",
         "params",
         "path",
@@ -41,6 +43,7 @@ class LiveBinding:
         reg_id: int = 0,
         path: tuple[bytes, ...] = (),
         user_agent: bytes = b"",
+        gruu_since: int = -1,
     ) -> None:
         self.contact = contact
         self.params = params
@@ -54,6 +57,7 @@ class LiveBinding:
         self.reg_id = reg_id
         self.path = path
         self.user_agent = user_agent
+        self.gruu_since = gruu_since
 
     def stored(self, offset: float) -> Binding:
         """The form the registry keeps; its `expires` is our monotonic time plus `offset`: minus now gives seconds to live, wall
@@ -69,6 +73,7 @@ class LiveBinding:
             reg_id=self.reg_id,
             path=tuple(_text(hop) for hop in self.path),
             user_agent=_text(self.user_agent),
+            gruu_since=self.gruu_since,
         )
 
 
@@ -96,6 +101,7 @@ def live_binding(stored: Binding, now: float) -> LiveBinding | None:
         reg_id=stored.reg_id,
         path=tuple(_bytes(hop) for hop in stored.path),
         user_agent=_bytes(stored.user_agent),
+        gruu_since=stored.gruu_since,
     )
 
 

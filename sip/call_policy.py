@@ -44,13 +44,18 @@ class Destination(NamedTuple):
     end_on_reject: bool
 
 
-def destination(caller: AccountFacts, dialled: str, directory: Directory) -> Destination | Question | None:
-    """What `dialled` means for `caller`: a Destination, a Question that must be answered first, or None (404)."""
+def destination(
+    caller: AccountFacts, dialled: str, directory: Directory, *, only_account: bool = False
+) -> Destination | Question | None:
+    """What `dialled` means for `caller`: a Destination, a Question that must be answered first, or None (404). `only_account`: it
+    was given by a temporary GRUU, and is no number."""
     account = directory.account(dialled)
     if account is UNKNOWN:
         return AccountQuestion(dialled)
     if isinstance(account, AccountFacts) and may_call(caller, account):
         return Destination((RingStage((dialled,), None),), end_on_reject=False)
+    if only_account:
+        return None
     plan = directory.ring_plan(caller.site, dialled)
     if plan is UNKNOWN:
         return RingPlanQuestion(caller.site, dialled)

@@ -20,6 +20,7 @@ from sip.door_keys import DoorKeys
 from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, Output, Refused, Send
 from sip.flow import Flow
+from sip.gruu import TempGruus, instance_of, is_temporary
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.message import Request
@@ -91,6 +92,7 @@ class SipCore:
         self._deadlines = DeadlineHeap()
         self._own = OwnAddress(domains, advertised)
         self._tokens = DialogTokens(secret)
+        self._temporary = TempGruus(secret)
         self._location = Location(self._deadlines, self._bindings_changed)
         self._sources = SourceLimits(self._limits.sources)
         self._authentication = Authentication(
@@ -116,6 +118,7 @@ class SipCore:
         self._proxy = Proxy(
             outgoing=Outgoing(self._own, self._tokens, self._authentication),
             location=self._location,
+            temporary=self._temporary,
             calls=self._calls,
             deadlines=self._deadlines,
             timers=timers,
@@ -139,7 +142,7 @@ class SipCore:
             limit=self._limits.waiting,
             seconds=self._limits.waiting_seconds,
         )
-        self._registration = Registration(self._location, self._limits, push, self._outputs.append)
+        self._registration = Registration(self._location, self._limits, self._temporary, push, self._outputs.append)
         self._proxy.layer, self._proxy.waiting = self._layer, self._waiting
         self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
         self._admission = Admission(
@@ -317,11 +320,14 @@ class SipCore:
         """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
         user = self._own.user_here(transaction.request.target)
         dialled = (user or b"").decode("utf-8", "surrogateescape")
-        found = destination(account, dialled, self._directory) if dialled else None
+        instance = instance_of(transaction.request.uri)
+        if temporary := is_temporary(transaction.request.uri):
+            dialled, instance = self._holder(user or b"", now)
+        found = destination(account, dialled, self._directory, only_account=temporary) if dialled else None
         if isinstance(found, Destination) and not self._may_look(account, dialled, now):
             found = None
         if isinstance(found, Destination):
-            self._proxy.forward(transaction, account.username, account.site, dialled, found, now)
+            self._proxy.forward(transaction, account.username, account.site, dialled, found, now, instance)
         elif found is None and transaction.request.to_tag:
             self._replies.answer(transaction, 481, "no such dialog", now)
         elif found is None:
@@ -337,6 +343,12 @@ class SipCore:
             return True
         door = self._directory.account(dialled)
         return not isinstance(door, AccountFacts) or not door.after_ring or self._calls.has_rung(dialled, caller.username, now)
+
+    def _holder(self, token: bytes, now: float) -> tuple[str, bytes]:
+        """The account and the instance-id that a temporary GRUU of ours stands for; ("", b"") where it is none that is valid."""
+        given = self._temporary.read(token)
+        instance = b"" if given is None else self._temporary.instance(given, self._location.bindings(given.account, now))
+        return (given.account, instance) if given is not None and instance else ("", b"")
 
     def _ack(self, key: bytes, request: Request, hop: Hop | None, flow: Flow, now: float) -> None:
         """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""

@@ -12,16 +12,16 @@ a nonce that is ours but can no longer be used is told `stale=true`, which lets 
 import hashlib
 import hmac
 import re
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final
 
+from sip import base64url
 from sip.credentials import MD5 as MD5
 from sip.credentials import Credentials, parameters
 from sip.errors import MalformedMessage
-from sip.grammar import ALPHANUM, LWS
+from sip.grammar import LWS
 from sip.nonce_window import NonceWindow
 from sip.uri import equivalent
 
@@ -43,10 +43,6 @@ _MAC_OCTETS: Final = 12
 _SIGNED: Final = _TIME_OCTETS + _RANDOM_OCTETS
 NONCE_LENGTH: Final = (_SIGNED + _MAC_OCTETS) * 4 // 3
 """Octets of a nonce on the wire. A multiple of four: no padding, no unused bits, so each nonce has one spelling."""
-
-_ALPHABET: Final = ALPHANUM + b"-_"
-_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
 _LOW_COUNTS: Final = {b"%08x" % number: number for number in range(256)}
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
@@ -164,7 +160,7 @@ class Verifier:
             at = 0
         self._random_at = at + _RANDOM_OCTETS
         signed = int(now * 1000.0).to_bytes(_TIME_OCTETS, "big") + self._random[at : at + _RANDOM_OCTETS]
-        return b2a_base64(signed + self._mac(signed), newline=False).translate(_TO_URL)
+        return base64url.encode(signed + self._mac(signed))
 
     def verify(self, credentials: Credentials, *, method: bytes, uri: bytes, password: bytes | None, now: float) -> Verdict:
         """Check credentials against the request they came with.
@@ -210,10 +206,9 @@ class Verifier:
 
     def _issued(self, nonce: bytes) -> float:
         """When a nonce of ours was issued, -1.0 for any other."""
-        # Python's decoder skips what is not in its alphabet, so that is looked for first.
-        if len(nonce) != NONCE_LENGTH or nonce.translate(None, _ALPHABET):
+        octets = base64url.decode(nonce) if len(nonce) == NONCE_LENGTH else None
+        if octets is None:
             return -1.0
-        octets = a2b_base64(nonce.translate(_FROM_URL))
         signed = octets[:_SIGNED]
         if not hmac.compare_digest(self._mac(signed), octets[_SIGNED:]):
             return -1.0

@@ -6,22 +6,16 @@ copied into another call, or sent with other tags, is void. Which of the two tag
 needed, so calls outlive a restart of the node, and any node with the same secret can route them.
 """
 
-from base64 import urlsafe_b64encode
-from binascii import Error as NotBase64
-from binascii import a2b_base64
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import NamedTuple
 
-from sip.grammar import ALPHANUM
+from sip import base64url
 
 _MAC_BYTES = 12
 _LONGEST = 600
 SHORTEST_TOKEN = 40
 """Octets that no token is shorter than: two flow names in base64 alone are longer."""
-_ALPHABET = ALPHANUM + b"-_"
-_TO_PLAIN = bytes.maketrans(b"-_", b"+/")
-_PADDING = (b"", b"===", b"==", b"=")
 
 
 class Hop(NamedTuple):
@@ -66,15 +60,15 @@ class DialogTokens:
         if trunk:
             parts += [trunk, str(cseq_offset)]
         facts = "\0".join(parts).encode("utf-8", "surrogateescape")
-        return b"%b.%b" % (_text(facts), _text(self._sign(facts, call_id, caller_tag)))
+        return b"%b.%b" % (base64url.encode(facts), base64url.encode(self._sign(facts, call_id, caller_tag)))
 
     def read(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> Hop | None:
         """Where a request with these tags goes, or None if the token is not ours, not of this call, or there is no To tag."""
         if len(token) > _LONGEST or not to_tag or not from_tag:
             return None
         encoded, _, mac_text = token.partition(b".")
-        facts = _bytes(encoded)
-        mac = _bytes(mac_text)
+        facts = base64url.decode(encoded)
+        mac = base64url.decode(mac_text)
         if facts is None or mac is None:
             return None
         if compare_digest(mac, self._sign(facts, call_id, from_tag)):
@@ -94,17 +88,3 @@ class DialogTokens:
         # Each part is preceded by its length, so that no two different triples sign alike.
         signed = b"%d:%b%d:%b%b" % (len(call_id), call_id, len(caller_tag), caller_tag, facts)
         return blake2b(signed, key=self._key, digest_size=_MAC_BYTES).digest()
-
-
-def _text(value: bytes) -> bytes:
-    return urlsafe_b64encode(value).rstrip(b"=")
-
-
-def _bytes(text: bytes) -> bytes | None:
-    """base64url without padding -> bytes; None if it is anything else (Python's decoder skips foreign characters)."""
-    if not text or text.translate(None, _ALPHABET):
-        return None
-    try:
-        return a2b_base64(text.translate(_TO_PLAIN) + _PADDING[len(text) % 4])
-    except NotBase64:
-        return None

@@ -12,7 +12,7 @@ from sip.binding import LiveBinding
 from sip.errors import MalformedMessage
 from sip.flow import Flow
 from sip.grammar import LWS, decimal
-from sip.gruu import pub_gruu
+from sip.gruu import TempGruus, pub_gruu
 from sip.header_values import NameAddr, parse_name_addr
 from sip.limits import SipLimits
 from sip.message import Request
@@ -43,48 +43,63 @@ class _Refusal(Exception):
         self.outcome = Outcome(status, reason, list(headers), None)
 
 
-def register(request: Request, present: tuple[LiveBinding, ...], flow: Flow, now: float, limits: SipLimits) -> Outcome:
-    """Carry out a REGISTER of an authenticated user for his own AOR. `present` are the AOR's live bindings."""
+def register(
+    request: Request,
+    account: str,
+    present: tuple[LiveBinding, ...],
+    flow: Flow,
+    now: float,
+    limits: SipLimits,
+    temporary: TempGruus,
+) -> Outcome:
+    """Carry out a REGISTER of an authenticated user (`account`) for his own AOR. `present` are the AOR's live bindings."""
+    outcome = _registered(request, present, flow, now, limits)
+    if outcome.status != 200:
+        return outcome
+    changed = outcome.bindings
+    shown = present if changed is None else changed
+    return Outcome(200, None, _answer(request, account, shown, now, limits, temporary), changed)
+
+
+def _registered(request: Request, present: tuple[LiveBinding, ...], flow: Flow, now: float, limits: SipLimits) -> Outcome:
     contacts = request.all(b"contact") if request.has(b"contact") else []
     if not contacts:
-        return _done(request, present, None, now, limits)
+        return Outcome(200, None, [], None)
     if len(contacts) > limits.contacts:
         return Outcome(403, b"Too Many Contacts", [], None)
     try:
         if b"*" in contacts:
             _check_star(request, contacts)
             _check_order(request, present)
-            return _done(request, (), (), now, limits)
+            return Outcome(200, None, [], ())
         bindings = _updated(request, present, flow, now, limits)
     except _Refusal as refusal:
         return refusal.outcome
     except MalformedMessage as error:
         return Outcome(400, error.reason, [], None)
-    return _done(request, bindings, bindings, now, limits)
+    return Outcome(200, None, [], bindings)
 
 
-def _done(
-    request: Request,
-    shown: Sequence[LiveBinding],
-    changed: tuple[LiveBinding, ...] | None,
-    now: float,
-    limits: SipLimits,
-) -> Outcome:
-    """200 with every binding and the seconds it has left (step 8), the Path (RFC 3327 5.3), whether outbound is used and then how
-    often to keep the flow alive (RFC 5626 5.4, 6), and the GRUUs if the device knows them (RFC 5627 5.1)."""
+def _answer(
+    request: Request, account: str, shown: Sequence[LiveBinding], now: float, limits: SipLimits, temporary: TempGruus
+) -> list[tuple[bytes, bytes]]:
+    """The headers of the 200: every binding and the seconds it has left (step 8), the Path (RFC 3327 5.3), whether outbound is
+    used and then how often to keep the flow alive (RFC 5626 5.4, 6), and the GRUUs if the device knows them (RFC 5627 5.1)."""
     aor = request.to_addr.uri if request.has(b"supported") and _supports(request, b"gruu") else b""
     headers: list[tuple[bytes, bytes]] = []
     for one in shown:
         value = b"<%b>%b;expires=%d" % (one.contact, one.params, max(0, round(one.expires_at - now)))
         if aor and one.instance_id:
             value += b';pub-gruu="%b"' % pub_gruu(aor, one.instance_id)
+            if gruu := temporary.given(aor, account, one):
+                value += b';temp-gruu="%b"' % gruu
         headers.append((b"contact", value))
     if request.has(b"path"):
         headers.append((b"path", b", ".join(request.all(b"path"))))
     if any(one.reg_id for one in shown):
         headers.append((b"require", b"outbound"))
         headers.append((b"flow-timer", b"%d" % limits.flow_timer))
-    return Outcome(200, None, headers, changed)
+    return headers
 
 
 def _supports(request: Request, extension: bytes) -> bool:
@@ -119,15 +134,20 @@ def _updated(
     outbound = request.has(b"supported") and _supports(request, b"outbound")
     if outbound:
         _check_first_hop(request, path)
+    knows_gruus = request.has(b"supported") and _supports(request, b"gruu")
     for contact in request.contacts:
         seconds = _seconds(contact, request, limits)
         binding = _binding(contact, request, flow, now, seconds, path, outbound)
+        if knows_gruus and binding.instance_id:
+            binding.gruu_since = binding.cseq
         kept: list[LiveBinding] = []
         for one in bindings:
             if not _same(one, binding):
                 kept.append(one)
             elif one in present:
                 _check_order(request, (one,))
+                if one.gruu_since >= 0 and one.call_id == binding.call_id and one.instance_id == binding.instance_id:
+                    binding.gruu_since = one.gruu_since  # what it has given stays valid
         if seconds:
             kept.append(binding)
         bindings = kept

@@ -7,6 +7,7 @@ from sip.directory import AccountFacts, PushDirectory, PushParameters
 from sip.errors import MalformedMessage
 from sip.events import Output, PushChanged, Refused
 from sip.flow import Flow
+from sip.gruu import TempGruus
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.message import Request, Response
@@ -22,9 +23,17 @@ EXTENSIONS = frozenset((b"path", b"outbound", b"gruu"))
 class Registration:
     """Carries out REGISTERs on one location service. `push` None: no app is ever woken, and its parameters are ignored."""
 
-    __slots__ = ("_emit", "_limits", "_location", "_push")
+    __slots__ = ("_emit", "_limits", "_location", "_push", "_temporary")
 
-    def __init__(self, location: Location, limits: SipLimits, push: PushDirectory | None, emit: Callable[[Output], None]) -> None:
+    def __init__(
+        self,
+        location: Location,
+        limits: SipLimits,
+        temporary: TempGruus,
+        push: PushDirectory | None,
+        emit: Callable[[Output], None],
+    ) -> None:
+        self._temporary = temporary
         self._location = location
         self._limits = limits
         self._push = push
@@ -45,7 +54,7 @@ class Registration:
             if any(one.push.provider and one.push.provider not in providers for one in wishes):
                 return self._refused(request, Outcome(555, None, [], None), flow, to_tag)
         present = self._location.bindings(account.username, now)
-        outcome = register(request, present, flow, now, self._limits)
+        outcome = register(request, account.username, present, flow, now, self._limits, self._temporary)
         if outcome.status != 200:
             return self._refused(request, outcome, flow, to_tag)
         extra = outcome.headers

@@ -105,6 +105,24 @@ async def test_a_refresh_is_written_once_half_of_the_life_in_the_store_is_over(m
     await writer.stop()
 
 
+async def test_another_series_of_temporary_gruus_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Call-ID matters where it gave GRUUs (`sip/gruu.py`): a restart must not bring back those that another made void."""
+    store, times = MemoryStore(), Times()
+    writer, feed = await first_written(store, times, monkeypatch)
+    for call_id, cseq, since in ((b"d", 2, -1), (b"d", 3, 3), (b"e", 1, 1)):
+        fresh = binding(1, 1100.0 + times.now)
+        fresh.call_id, fresh.cseq, fresh.gruu_since = call_id, cseq, since
+        writer.changed("1", (fresh,))
+        assert writer.waiting == (1 if since >= 0 else 0)
+        if since >= 0:
+            await asyncio.wait_for(anext(feed), 5)
+            await settled(writer)
+    stored = await store.get(AorBindings, "1")
+    assert stored is not None
+    assert [(one.call_id, one.gruu_since) for one in stored.record.bindings] == [("e", 1)]
+    await writer.stop()
+
+
 async def test_the_last_refresh_is_written_though_none_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device is silent after it, and then the node is killed: the store must know the binding to the end of its life."""
     store = MemoryStore()

@@ -76,7 +76,7 @@ SAMPLES: tuple[Any, ...] = (
                 path=("<sip:edge.example;lr>",),
                 user_agent="Akuvox R29",
             ),
-            Binding("<sip:app@192.0.2.8>", "tcp:1", "def", 1, 2.0),
+            Binding("<sip:app@192.0.2.8>", "tcp:1", "def", 1, 2.0, gruu_since=1),
         ),
     ),
     AorPush(

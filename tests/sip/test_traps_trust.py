@@ -623,7 +623,8 @@ def test_keepalives() -> None:
 
 def test_options_to_the_gateway_is_a_keepalive_and_to_a_phone_is_challenged() -> None:
     stage, caller, (callee,) = site("D")
-    stage.book.receive(caller.request(b"OPTIONS", b"sip:192.0.2.1:5060"), caller.flow).sees("A 200 OPTIONS")
+    agent = (b"User-Agent: a phone that says who it is, so that an Allow is no more than half of what it sent",)
+    stage.book.receive(caller.request(b"OPTIONS", b"sip:192.0.2.1:5060", headers=agent), caller.flow).sees("A 200 OPTIONS")
     assert b"INVITE" in stage.last(caller).get(b"allow")
     stage.book.receive(stage.challenged(caller, caller.request(b"OPTIONS", b"sip:101@gw.test")), caller.flow).sees("D OPTIONS")
     stage.book.receive(callee.reply(stage.sent(callee, b"OPTIONS"), 200), callee.flow).sees("A 200 OPTIONS")
