@@ -54,6 +54,13 @@ def test_a_changed_token_is_none(account: str, cseq: int, data: st.DataObject) -
     assert GRUUS.read(token + token[:4]) is None
 
 
+@pytest.mark.parametrize("account", ["a", "a" * 20, "a" * 40, "a" * 60])
+def test_a_token_has_one_spelling(account: str) -> None:
+    token = GRUUS.mint(account, INSTANCE, b"c", 1)
+    ends = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+    assert [end for end in ends if GRUUS.read(token[:-1] + bytes((end,)))] == [token[-1]]
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_no_token(noise: bytes) -> None:
     assert GRUUS.read(noise) is None
