@@ -11,7 +11,7 @@ from sip.call_record import CallLog
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.flow import Flow, parse_flow
-from sip.gruu import TempGruus, instance_of, is_temporary
+from sip.gruu import TempGruus
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.loop_detection import looping_branch
@@ -24,7 +24,6 @@ from sip.server_transaction import ServerTransaction
 from sip.target_set import Target, current_flow, device_of, other_flow, targets, unreachable
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
-from sip.uri import user_and_host
 from sip.waiting import ANSWERED_ELSEWHERE, GIVEN_UP, MOVED, WaitingOwner, WaitingRoom
 
 
@@ -97,7 +96,7 @@ class Proxy(WaitingOwner):
             self._deadlines.arm(context, now + self._timers.e_reaches_t2)
         if request.method == b"BYE":
             self._calls.hung_up(request.call_id, request.from_tag, request.to_tag, hop.sender, now)
-        device = self._gruu_device(request.uri, hop.user, now)
+        device = device_of(hop.user, request.uri, self._temporary, self._location, now)
         self._try(context, device or Target(hop.user, request.uri, flow, ()), 0, now)
 
     def forward_ack(self, request: Request, hop: Hop, now: float) -> bool:
@@ -247,15 +246,6 @@ class Proxy(WaitingOwner):
         branch.client = self.layer.send(out, target.flow, branch, now, branch_id)
         if context.is_invite:
             self._start_timer_c(branch, now)
-
-    def _gruu_device(self, uri: bytes, account: str, now: float) -> Target | None:
-        """The device of the account that a GRUU names, None where the URI is none, or its device is gone."""
-        instance = instance_of(uri)
-        if is_temporary(uri):
-            given = self._temporary.read(user_and_host(uri)[0])
-            if given is not None and given.account == account:
-                instance = self._temporary.instance(given, self._location.bindings(account, now))
-        return device_of(account, instance, self._location, now) if instance else None
 
     def _dialog_flow(self, request: Request, hop: Hop, now: float) -> Flow | None:
         flow = parse_flow(hop.flow)

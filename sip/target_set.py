@@ -5,7 +5,9 @@ from typing import NamedTuple
 from sip.binding import LiveBinding
 from sip.call_policy import RingStage
 from sip.flow import Flow
+from sip.gruu import TempGruus, instance_of, is_temporary
 from sip.location import Location
+from sip.uri import user_and_host
 
 
 class Target(NamedTuple):
@@ -63,9 +65,15 @@ def other_flow(failed: Target, tried: set[str], location: Location, now: float) 
     return target_of(failed.account, max(left, key=lambda one: one.updated)) if left else None
 
 
-def device_of(account: str, instance: bytes, location: Location, now: float) -> Target | None:
-    """The device that a GRUU names, over the flow it was last heard on, or None while it is not registered."""
-    found = [one for one in location.bindings(account, now) if one.instance_id == instance]
+def device_of(account: str, uri: bytes, temporary: TempGruus, location: Location, now: float) -> Target | None:
+    """The device of this account that a GRUU names, over the flow it was last heard on. None: the URI is no GRUU of the account,
+    or the device is not registered."""
+    bindings = location.bindings(account, now)
+    instance = instance_of(uri)
+    if is_temporary(uri):
+        given = temporary.read(user_and_host(uri)[0])
+        instance = b"" if given is None or given.account != account else temporary.instance(given, bindings)
+    found = [one for one in bindings if instance and one.instance_id == instance]
     return target_of(account, max(found, key=lambda one: one.updated)) if found else None
 
 
