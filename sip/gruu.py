@@ -145,9 +145,14 @@ def _at_home(aor: SipUri, user: bytes) -> bytes:
     return bare if aor.port is None else bare + b":%d" % aor.port
 
 
+def has_gr(uri: bytes) -> bool:
+    """Whether the URI may have a gr parameter: at once, for nearly none has."""
+    return b";gr" in uri.lower()
+
+
 def _gr(uri: bytes) -> str | None:
     """The value of the gr parameter, None where there is none."""
-    if b";gr" not in uri.lower():
+    if not has_gr(uri):
         return None
     try:
         return parse_uri(uri).params.get("gr")

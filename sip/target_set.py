@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sip.binding import LiveBinding
 from sip.call_policy import RingStage
 from sip.flow import Flow
-from sip.gruu import TempGruus, instance_of, is_temporary
+from sip.gruu import TempGruus, has_gr, instance_of, is_temporary
 from sip.location import Location
 from sip.uri import user_and_host
 
@@ -68,6 +68,8 @@ def other_flow(failed: Target, tried: set[str], location: Location, now: float) 
 def device_of(account: str, uri: bytes, temporary: TempGruus, location: Location, now: float) -> Target | None:
     """The device of this account that a GRUU names, over the flow it was last heard on. None: the URI is no GRUU of the account,
     or the device is not registered."""
+    if not has_gr(uri):
+        return None
     bindings = location.bindings(account, now)
     instance = instance_of(uri)
     if is_temporary(uri):
