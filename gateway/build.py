@@ -140,6 +140,7 @@ class Node:
         self._stack.push_async_callback(push_book.stop)
 
         # SIP.
+        trunk_core = TrunkCore(own=OwnAddress(self._domains(), {}), entropy=entropy)
         core = SipCore(
             directory=(directory := MemoryDirectory(read_model, vault, self._wall)),
             entropy=entropy,
@@ -153,6 +154,7 @@ class Node:
             # Without a driver there is no RFC 8599 here: the parameters of apps are ignored, and nobody gets a 555.
             push=push_book if drivers else None,
             doors=DoorBook(read_model),
+            trunks=trunk_core,
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
@@ -175,7 +177,7 @@ class Node:
             on_key=lambda key: openings.digit(key.call_id, key.account, key.door, key.key, monotonic()),
         )
         trunks = TrunkService(
-            TrunkCore(own=OwnAddress(self._domains(), {}), entropy=entropy),
+            trunk_core,
             sip,
             Resolver(clock=monotonic, fraction=random.random),
             observe=TrunkObserver(self.metrics),

@@ -18,6 +18,7 @@ from registry.records import Account, AccountOwner, Device, DeviceKind, Site, Us
 from registry.ring_plan import RingPlan, ring_plan_key
 from registry.schedule import ALWAYS, Schedule, is_open
 from registry.store import Change, Stored
+from registry.trunk import SiteLandlines
 from registry.vault import Vault
 from sip.directory import (
     APP,
@@ -30,6 +31,7 @@ from sip.directory import (
     AccountQuestion,
     AppSite,
     DoorQuestion,
+    LandlinesQuestion,
     PushQuestion,
     Question,
 )
@@ -85,6 +87,12 @@ class MemoryDirectory:
             return UNKNOWN
         return None if stored is None else stored.record
 
+    def landlines(self, site: str) -> SiteLandlines | Absent | None:
+        stored = self._read_model.peek(SiteLandlines, site)
+        if stored is MISSING:
+            return UNKNOWN
+        return None if stored is None else stored.record
+
     async def fetch(self, question: Question) -> None:
         """Load what was asked, and what the answer is made of. Raises StoreUnavailable."""
         if isinstance(question, PushQuestion):
@@ -99,6 +107,9 @@ class MemoryDirectory:
                 await self._read_model.get_unique(Device, "account", question.username)
                 if self._read_model.peek_unique(Device, "account", question.username) is not MISSING:
                     return
+            return
+        if isinstance(question, LandlinesQuestion):
+            await self._read_model.get(SiteLandlines, question.site)
             return
         if not isinstance(question, AccountQuestion):
             await self._read_model.get(RingPlan, ring_plan_key(question.site, question.number))

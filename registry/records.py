@@ -402,6 +402,8 @@ class CallEvent(StrEnum):
     """The INVITE was sent to a device of the account."""
     UNREACHABLE = "unreachable"
     """The account has no device that is registered and no app that could be woken."""
+    REFUSED = "refused"
+    """The landline is not called; the reason says why, of a fixed set (`sip/trunk_limits.py`, `sip/e164.py`)."""
     PUSH = "push"
     """The push service was asked to wake the account's apps."""
     PUSH_ACCEPTED = "push-accepted"

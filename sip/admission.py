@@ -5,6 +5,7 @@ from sip.deadlines import DeadlineHeap
 from sip.directory import AccountFacts, AccountQuestion, Directory, Question
 from sip.events import Authenticated, Fetch, Output, Refused
 from sip.flow import Flow
+from sip.landline_branches import Landlines
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.loop_detection import is_looping
@@ -26,6 +27,7 @@ class Admission:
     __slots__ = (
         "_authentication",
         "_directory",
+        "_landlines",
         "_layer",
         "_location",
         "_outputs",
@@ -40,6 +42,7 @@ class Admission:
         self,
         *,
         directory: Directory,
+        landlines: Landlines,
         own: OwnAddress,
         location: Location,
         sources: SourceLimits,
@@ -52,6 +55,7 @@ class Admission:
         limits: SipLimits,
     ) -> None:
         self._directory = directory
+        self._landlines = landlines
         self._own = own
         self._location = location
         self._sources = sources
@@ -65,8 +69,11 @@ class Admission:
     def is_end(self, hop: Hop, flow: Flow, now: float) -> bool:
         """Whether the flow is from where the dialog's end was, or is registered now; not once its account is gone.
 
-        Both ends know the token, and on UDP whoever listens does: without this, either could speak for the other.
+        Both ends know the token, and on UDP whoever listens does: without this, either could speak for the other. A trunk's end
+        is its gateways.
         """
+        if hop.trunk and not hop.to_callee:
+            return self._landlines.is_end(hop, flow)
         account = self._directory.account(hop.sender)
         if account is None or (isinstance(account, AccountFacts) and not account.enabled):
             return False

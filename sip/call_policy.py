@@ -7,23 +7,35 @@ Inside a site everybody reaches everybody, but for door phones: a monitor or an 
 (manual, L194), and only one of its own user, of its department or of the public area (L107-108; advanced users: any). Beyond
 its site an app reaches, where it is linked, that site's doors by the same rule and its user's monitors; whoever could ring it
 there may call it. Nothing else crosses a site's border.
+
+A number outside is dialled by itself only from a monitor, a guard phone or an app, in E.164 or with 00, and only where the
+site's own list of prefixes allows it: a site that has none lets landlines ring by ring plans alone. A door phone stands in the
+street, so it reaches landlines by ring plans alone everywhere.
 """
 
 from typing import NamedTuple
 
 from registry.ring_plan import OnReject, RingPlan, TargetKind
+from registry.trunk import SiteLandlines
 from sip.directory import (
     APP,
     DOOR,
+    GUARD,
     MONITOR,
     UNKNOWN,
     AccountFacts,
     AccountQuestion,
     AppSite,
     Directory,
+    LandlinesQuestion,
     Question,
     RingPlanQuestion,
 )
+from sip.e164 import NumberPlan, NumberRefusal, allows, normalise
+
+_DIAL_OUT = (APP, MONITOR, GUARD)
+_ABROAD = NumberPlan()
+"""A site has no country of its own: only international numbers are understood."""
 
 
 class RingStage(NamedTuple):
@@ -38,10 +50,14 @@ class RingStage(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """What the caller dialled, resolved: stages that ring one after the other; none where nobody can ring now (480)."""
+    """What the caller dialled, resolved: stages that ring one after the other; none where nobody can ring now (480).
+
+    `landlines` is what the site may spend on those of the stages; None: the defaults, or there are none.
+    """
 
     stages: tuple[RingStage, ...]
     end_on_reject: bool
+    landlines: SiteLandlines | None = None
 
 
 def destination(
@@ -59,7 +75,7 @@ def destination(
     plan = directory.ring_plan(caller.site, dialled)
     if plan is UNKNOWN:
         return RingPlanQuestion(caller.site, dialled)
-    return _resolve(plan, directory) if isinstance(plan, RingPlan) else None
+    return _resolve(plan, directory) if isinstance(plan, RingPlan) else _outside(caller, dialled, directory)
 
 
 def may_call(caller: AccountFacts, callee: AccountFacts) -> bool:
@@ -120,6 +136,21 @@ def _link(app: AccountFacts, site: str) -> AppSite | None:
     return None
 
 
+def _outside(caller: AccountFacts, dialled: str, directory: Directory) -> Destination | Question | None:
+    """A number beyond a trunk, dialled by itself: None where this caller or its site may not, as for an unknown number."""
+    if caller.kind not in _DIAL_OUT:
+        return None
+    number = normalise(dialled, _ABROAD)
+    if isinstance(number, NumberRefusal):
+        return None
+    limits = directory.landlines(caller.site)
+    if limits is UNKNOWN:
+        return LandlinesQuestion(caller.site)
+    if not isinstance(limits, SiteLandlines) or not allows(limits.allowed_prefixes, number):
+        return None
+    return Destination((RingStage((), None, (number,)),), end_on_reject=False, landlines=limits)
+
+
 def _resolve(plan: RingPlan, directory: Directory) -> Destination | Question:
     """The plan's stages with what may ring now: enabled accounts whose schedule is open, of the plan's site or linked to it.
 
@@ -144,7 +175,11 @@ def _resolve(plan: RingPlan, directory: Directory) -> Destination | Question:
                 accounts.append(name)
         if accounts or landlines:
             stages.append(RingStage(tuple(accounts), float(stage.ring_seconds), tuple(landlines)))
-    return Destination(tuple(stages), end_on_reject=plan.on_reject is OnReject.END)
+    limits = directory.landlines(plan.site) if any(stage.landlines for stage in stages) else None
+    if limits is UNKNOWN:
+        return LandlinesQuestion(plan.site)
+    known = limits if isinstance(limits, SiteLandlines) else None
+    return Destination(tuple(stages), end_on_reject=plan.on_reject is OnReject.END, landlines=known)
 
 
 def _may_ring(account: AccountFacts, site: str) -> bool:

@@ -36,8 +36,10 @@ class Call(Timed):
         "call_id",
         "caller",
         "caller_tag",
+        "counted",
         "declined",
         "dialled",
+        "key",
         "log",
         "rang",
         "site",
@@ -63,6 +65,9 @@ class Call(Timed):
         self.steps: list[tuple[float, CallEvent, str, str]] = []
         self.answered_by = ""
         self.answered_at = NEVER
+        self.counted = ""
+        """Its name among the calls whose landlines are counted (`trunk_limits.py`)."""
+        self.key = (call_id, caller_tag, b"")
 
     def note(self, now: float, event: CallEvent, account: str, reason: str = "") -> None:
         """One more step of the trace."""
@@ -123,8 +128,11 @@ class CallLog:
         self._emit = emit
         self._limit = limit
         self._give_up_after = give_up_after
-        self._live: dict[tuple[bytes, bytes], Call] = {}
         self._rings: dict[tuple[str, str], float] = {}
+        self.ended: Callable[[Call], None] = _nobody
+        """Called for each call that is over, before its `CallEnded`."""
+        self._live: dict[tuple[bytes, bytes, bytes], Call] = {}
+        """By dialog (RFC 3261 12): Call-ID and caller's tag are the caller's to choose, and to choose twice."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -151,10 +159,10 @@ class CallLog:
 
     def parties(self, call_id: bytes, from_tag: bytes, to_tag: bytes) -> tuple[str, str] | None:
         """The accounts of an answered call: whose tag `from_tag` is, then the other side's."""
-        call = self._live.get((call_id, from_tag))
+        call = self._live.get((call_id, from_tag, to_tag))
         if call is not None:
             return call.caller, call.answered_by
-        call = self._live.get((call_id, to_tag))
+        call = self._live.get((call_id, to_tag, from_tag))
         return None if call is None else (call.answered_by, call.caller)
 
     def begin(self, call_id: bytes, caller_tag: bytes, site: str, caller: str, dialled: str, now: float) -> Call:
@@ -163,8 +171,8 @@ class CallLog:
         self._emit(CallStarted(call.facts(now, None, "", 0)))
         return call
 
-    def answered(self, call: Call, account: str, now: float) -> None:
-        """The first 2xx of the call."""
+    def answered(self, call: Call, account: str, tag: bytes, now: float) -> None:
+        """The first 2xx of the call, with this To tag."""
         if call.answered_at != NEVER:
             return
         call.answered_by = account
@@ -172,9 +180,13 @@ class CallLog:
         call.note(now, CallEvent.ANSWERED, account)
         self.rung(call.caller, account, now)
         if len(self._live) >= self._limit:
-            self._emit(CallEnded(call.facts(now, CallResult.ANSWERED, "", 200)))
+            self._over(call, call.facts(now, CallResult.ANSWERED, "", 200))
             return
-        self._live[(call.call_id, call.caller_tag)] = call
+        call.key = (call.call_id, call.caller_tag, tag)
+        earlier = self._live.get(call.key)
+        if earlier is not None:
+            self.end(earlier, CallResult.ANSWERED, "", 200, now)
+        self._live[call.key] = call
         self._deadlines.arm_late(call, now + self._give_up_after, now + _LOOK_AFTER)
 
     def unanswered(self, call: Call, status: int, by_caller: bool, now: float) -> None:
@@ -189,16 +201,25 @@ class CallLog:
             result = CallResult.REFUSED
         else:
             result = CallResult.FAILED
-        self._emit(CallEnded(call.facts(now, result, call.caller if by_caller else "", status)))
+        self._over(call, call.facts(now, result, call.caller if by_caller else "", status))
 
     def hung_up(self, call_id: bytes, from_tag: bytes, to_tag: bytes, by: str, now: float) -> None:
         """A BYE inside a dialog of ours passed."""
-        call = self._live.get((call_id, from_tag)) or self._live.get((call_id, to_tag))
+        call = self._live.get((call_id, from_tag, to_tag)) or self._live.get((call_id, to_tag, from_tag))
         if call is not None:
             self.end(call, CallResult.ANSWERED, by, 200, now)
 
     def end(self, call: Call, result: CallResult, by: str, status: int, now: float) -> None:
         """The live call is over."""
-        if self._live.pop((call.call_id, call.caller_tag), None) is not None:
+        if self._live.get(call.key) is call:
+            del self._live[call.key]
             call.due = NEVER
-            self._emit(CallEnded(call.facts(now, result, by, status)))
+            self._over(call, call.facts(now, result, by, status))
+
+    def _over(self, call: Call, facts: CallFacts) -> None:
+        self.ended(call)
+        self._emit(CallEnded(facts))
+
+
+def _nobody(_call: Call) -> None:
+    """Who is told of calls that are over, until somebody wants to be."""

@@ -21,6 +21,7 @@ from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, Output, Refused, Send
 from sip.flow import Flow
 from sip.gruu import TempGruus, instance_of, is_temporary
+from sip.landline_branches import Landlines
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.message import Request
@@ -40,6 +41,7 @@ from sip.source_limits import SourceLimits
 from sip.stun import binding_response, is_stun
 from sip.timers import Timers
 from sip.transaction_layer import TransactionLayer
+from sip.trunk_core import TrunkCore
 from sip.via_fixup import stamp_received
 from sip.waiting import WaitingRoom
 
@@ -67,6 +69,7 @@ class SipCore:
     that peers reach it at; `advertise` adds one later. `algorithms` are offered in this order (RFC 8760: strongest first).
     `push` knows the apps that sleep (RFC 8599); None: no app is woken.
     `doors` knows which relays of a door phone DTMF may trigger; None: nothing is checked.
+    `trunks` knows the ways to landlines; None: there are none.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class SipCore:
         started: float = 0.0,
         push: PushDirectory | None = None,
         doors: DoorDirectory | None = None,
+        trunks: TrunkCore | None = None,
     ) -> None:
         self._limits = limits or SipLimits()
         timers = timers or Timers()
@@ -115,8 +119,17 @@ class SipCore:
         )
         self._keys = DoorKeys(doors, self._outputs.append)
         self._overload = Overload(self._limits.transactions)
+        outgoing = Outgoing(self._own, self._tokens, self._authentication)
+        landlines = Landlines(
+            trunks or TrunkCore(own=OwnAddress(frozenset(), {}), entropy=entropy),
+            calls=self._calls,
+            outgoing=outgoing,
+            outputs=self._outputs,
+        )
+        self._calls.ended = landlines.call_ended
         self._proxy = Proxy(
-            outgoing=Outgoing(self._own, self._tokens, self._authentication),
+            outgoing=outgoing,
+            landlines=landlines,
             location=self._location,
             temporary=self._temporary,
             calls=self._calls,
@@ -147,6 +160,7 @@ class SipCore:
         self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
         self._admission = Admission(
             directory=directory,
+            landlines=landlines,
             own=self._own,
             location=self._location,
             sources=self._sources,
@@ -286,7 +300,14 @@ class SipCore:
 
     def _in_dialog(self, key: bytes, request: Request, hop: Hop, flow: Flow, now: float, asked: Question | None = None) -> None:
         """A token proves that a dialog is ours, not who sends: that is the end's own address, or else its password."""
+        if hop.trunk and hop.to_callee and request.method == b"REFER":
+            # The trunk would call whom it names, at the owner's cost and past all limits.
+            self._replies.refuse(key, request, flow, 403, "refer over a trunk")
+            return
         if not self._admission.is_end(hop, flow, now):
+            if hop.trunk and not hop.to_callee:
+                self._replies.refuse(key, request, flow, 403, "dialog of another")
+                return
             account = self._admission.account(key, request, flow, now, 407, asked, hop)
             if account is None:
                 return

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from registry.ring_plan import RingPlan
+from registry.trunk import SiteLandlines
 
 
 class Absent(Enum):
@@ -91,7 +92,14 @@ class DoorQuestion:
     username: str
 
 
-Question = AccountQuestion | RingPlanQuestion | PushQuestion | DoorQuestion
+@dataclass(frozen=True, slots=True)
+class LandlinesQuestion:
+    """What may this site spend on landlines?"""
+
+    site: str
+
+
+Question = AccountQuestion | RingPlanQuestion | PushQuestion | DoorQuestion | LandlinesQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +156,8 @@ class Directory(Protocol):
 
     def ring_plan(self, site: str, number: str) -> RingPlan | Absent | None:
         """The plan of that number in that site, None if there is none, UNKNOWN if memory cannot say."""
+        ...
+
+    def landlines(self, site: str) -> SiteLandlines | Absent | None:
+        """What the site may spend on landlines, None where nobody said (the defaults hold), UNKNOWN if memory cannot say."""
         ...

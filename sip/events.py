@@ -37,9 +37,9 @@ class BindingsChanged(NamedTuple):
 class CallFacts(NamedTuple):
     """One call as its signalling told it. Seconds are lengths of time; the shell knows the wall clock.
 
-    `since_start` is how long ago the INVITE came. `rang` and `answered_by` are account names. `ended_by` is the account
-    that hung up, or "" when nobody did (timeout, failure). `status` is the final status the caller was sent. `woken` are the
-    accounts whose apps were pushed, `missed` those that were rung or woken in vain (none in a call that was answered).
+    `since_start` is how long ago the INVITE came. `rang` and `answered_by` are account names, or landlines in E.164. `ended_by`
+    is the one that hung up, or "" when nobody did (timeout, failure). `status` is the final status the caller was sent. `woken`
+    are the accounts whose apps were pushed, `missed` those that were rung or woken in vain (none in a call that was answered).
     """
 
     call_id: str
@@ -107,7 +107,10 @@ class KeyPressed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A request was answered with an error for a reason of ours, or dropped (status 0). `reason` is one of a fixed set."""
+    """A request was answered with an error for a reason of ours, or dropped (status 0). `reason` is one of a fixed set.
+
+    "landline: ..." is one landline of a call that is not called; the call may go on without it.
+    """
 
     reason: str
     status: int
@@ -170,6 +173,13 @@ class TrunkChanged(NamedTuple):
     why: str
 
 
+class GatewayHeard(NamedTuple):
+    """A call over this gateway was answered, or went unanswered: tell `TrunkCore.call_heard`."""
+
+    gateway: str
+    alive: bool
+
+
 Output = (
     Send
     | Fetch
@@ -186,4 +196,5 @@ Output = (
     | Dial
     | HangUp
     | TrunkChanged
+    | GatewayHeard
 )

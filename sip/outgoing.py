@@ -44,14 +44,30 @@ class Outgoing:
         if breadth:
             out.replace(b"max-breadth", b"%d" % breadth)
             if request.method in DIALOG_MAKERS:
-                token = self._tokens.mint(
-                    request.call_id, request.from_tag, caller, target.account, caller_flow.name, target.flow.name
-                )
-                if caller_flow.address_key != target.flow.address_key:
-                    # The two sides reach us in different ways: one Record-Route for each (RFC 5658).
-                    out.prepend(b"record-route", self._own.record_route(caller_flow, token))
-                out.prepend(b"record-route", self._own.record_route(target.flow, token))
+                self.record(out, request, target, caller, caller_flow)
         return out
+
+    def record(
+        self, out: Request, request: Request, target: Target, caller: str, caller_flow: Flow, trunk: str = "", offset: int = 0
+    ) -> None:
+        """Put our Record-Routes with the dialog's token on the copy. `trunk` and `offset`: see `DialogTokens.mint`."""
+        flow = target.flow
+        token = self._tokens.mint(
+            request.call_id, request.from_tag, caller, target.account, caller_flow.name, flow.name, trunk, offset
+        )
+        if self.records(caller_flow, flow) == 2:
+            # The two sides reach us in different ways: one Record-Route for each (RFC 5658).
+            out.prepend(b"record-route", self._own.record_route(caller_flow, token))
+        out.prepend(b"record-route", self._own.record_route(flow, token))
+
+    def records(self, caller_flow: Flow, flow: Flow) -> int:
+        """How many Record-Routes `record` puts on."""
+        return 1 if caller_flow.address_key == flow.address_key else 2
+
+    def via(self, flow: Flow, branch: bytes) -> bytes:
+        """Our Via towards a trunk. Over UDP with rport (RFC 3581): a NAT box on the way may give us another port."""
+        via = self._own.via(flow, branch)
+        return via if flow.reliable else via + b";rport"
 
 
 def is_large(request: Request) -> bool:

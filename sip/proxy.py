@@ -12,6 +12,7 @@ from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.flow import Flow, parse_flow
 from sip.gruu import TempGruus
+from sip.landline_branches import SILENCE_T1, LandlineBranch, Landlines
 from sip.limits import SipLimits
 from sip.location import Location
 from sip.loop_detection import looping_branch
@@ -34,6 +35,7 @@ class Proxy(WaitingOwner):
         self,
         *,
         outgoing: Outgoing,
+        landlines: Landlines,
         location: Location,
         temporary: TempGruus,
         calls: CallLog,
@@ -45,6 +47,7 @@ class Proxy(WaitingOwner):
         self.waiting: WaitingRoom
         """Both set by the core: they and their user know each other."""
         self._outgoing = outgoing
+        self._landlines = landlines
         self._location = location
         self._temporary = temporary
         self._calls = calls
@@ -72,6 +75,7 @@ class Proxy(WaitingOwner):
         context.caller_account = caller
         context.end_on_reject = destination.end_on_reject
         context.instance = instance
+        context.landlines = destination.landlines
         context.breadth = max_breadth(request, self._limits.branches)
         if context.is_invite:
             context.stages = list(destination.stages)
@@ -94,6 +98,9 @@ class Proxy(WaitingOwner):
             return
         if not context.is_invite:
             self._deadlines.arm(context, now + self._timers.e_reaches_t2)
+        if hop.trunk and hop.to_callee:
+            self._open(self._landlines.inside(context, hop, flow, self), now)
+            return
         if request.method == b"BYE":
             self._calls.hung_up(request.call_id, request.from_tag, request.to_tag, hop.sender, now)
         device = device_of(hop.user, request.uri, self._temporary, self._location, now)
@@ -105,7 +112,11 @@ class Proxy(WaitingOwner):
         if flow is None:
             return False
         branch_id = looping_branch(self.layer.new_branch(), request)
-        self.layer.transmit(flow, self._outgoing.copy(request, request.uri, flow, branch_id).to_bytes())
+        if hop.trunk and hop.to_callee:
+            out = self._landlines.acknowledgement(request, hop, flow, branch_id)
+        else:
+            out = self._outgoing.copy(request, request.uri, flow, branch_id)
+        self.layer.transmit(flow, out.to_bytes())
         return True
 
     def cancelled(self, server: ServerTransaction, now: float) -> None:
@@ -131,6 +142,11 @@ class Proxy(WaitingOwner):
         branch = transaction.user
         if not isinstance(branch, Branch):
             return
+        if isinstance(branch, LandlineBranch):
+            shown = self._from_trunk(branch, transaction, response, now)
+            if shown is None:
+                return
+            response = shown
         status = response.status
         if status < 200:
             self._provisional(branch, response, now)
@@ -160,6 +176,9 @@ class Proxy(WaitingOwner):
                 branch.client.abandon()
             if not branch.status:
                 self._failure(branch, 487, None, now)
+            return
+        if isinstance(branch, LandlineBranch) and branch.silence:
+            self._silence(branch, now)
             return
         self._give_up(branch, now)
         self._go_on(branch.context, now)
@@ -211,10 +230,12 @@ class Proxy(WaitingOwner):
             large = is_large(context.request)
             found = targets(stage, self._location, context.caller_account, context.caller_flow, now, instance, large)
             sleepers = self.waiting.asleep(stage.accounts, context, now, instance)
+            landlines = self._landlines.branches(context, stage, self, now)
             if context.call is not None:
                 for account in unreachable(stage, found, [one.account for one in sleepers]):
                     context.call.note(now, CallEvent.UNREACHABLE, account)
-            count = len(found) + len(sleepers)
+                    context.refusal = max(context.refusal, 480)
+            count = len(found) + len(landlines) + len(sleepers)
             if not count:
                 continue
             if count > context.breadth:
@@ -225,31 +246,78 @@ class Proxy(WaitingOwner):
             shares = [share + (1 if number < rest else 0) for number in range(count)]
             for number, target in enumerate(found):
                 self._try(context, target, shares[number], now)
+            for number, landline in enumerate(landlines, len(found)):
+                landline.breadth = shares[number]
+                self._open(landline, now)
             if stage.seconds is not None and context.is_invite:
                 self._deadlines.arm(context, now + stage.seconds)
-            self.waiting.enter(context, stage.accounts, sleepers, shares[len(found) :], stage.seconds, now)
+            self.waiting.enter(context, stage.accounts, sleepers, shares[len(found) + len(landlines) :], stage.seconds, now)
             return True
         return False
 
     def _try(self, context: ResponseContext, target: Target, breadth: int, now: float) -> None:
-        """Open one branch (16.6). `breadth` is its share of Max-Breadth, 0 inside a dialog.
+        """Open one branch to a device. `breadth` is its share of Max-Breadth, 0 inside a dialog."""
+        self._open(Branch(context, target, self), now, breadth)
 
-        Every branch begins here: to a binding, to an app that woke up, over another flow of a device, inside a dialog.
+    def _open(self, branch: Branch, now: float, breadth: int = 0) -> None:
+        """Open one branch (16.6).
+
+        Every branch begins here: to a binding, to an app that woke up, over another flow of a device, inside a dialog, over
+        a trunk.
         """
+        context, target = branch.context, branch.target
         request = context.request
         branch_id = looping_branch(self.layer.new_branch(), request)
-        out = self._outgoing.to_target(request, target, branch_id, breadth, context.caller_account, context.caller_flow)
-        branch = Branch(context, target, self)
+        if isinstance(branch, LandlineBranch):
+            out = self._landlines.request(branch, branch_id)
+        else:
+            out = self._outgoing.to_target(request, target, branch_id, breadth, context.caller_account, context.caller_flow)
         context.branches.append(branch)
         if context.call is not None:
             context.call.note(now, CallEvent.INVITE, target.account)
         branch.client = self.layer.send(out, target.flow, branch, now, branch_id)
-        if context.is_invite:
-            self._start_timer_c(branch, now)
+        if not context.is_invite:
+            return
+        self._start_timer_c(branch, now)
+        if isinstance(branch, LandlineBranch) and branch.left:
+            branch.silence = True
+            self._deadlines.arm(branch, now + SILENCE_T1 * self._timers.t1)
 
     def _dialog_flow(self, request: Request, hop: Hop, now: float) -> Flow | None:
+        if hop.trunk and hop.to_callee:
+            return self._landlines.flow(hop)
         flow = parse_flow(hop.flow)
         return None if flow is None else current_flow(hop.user, request.uri, flow, self._location, now)
+
+    # Trunks
+
+    def _from_trunk(
+        self, branch: LandlineBranch, transaction: ClientTransaction, response: Response, now: float
+    ) -> Response | None:
+        """A trunk's response for the caller, or None: it was a challenge that was answered, or none of ours."""
+        if response.status in (401, 407):
+            branch_id = looping_branch(self.layer.new_branch(), branch.context.request)
+            out = self._landlines.again(branch, transaction, response, branch_id)
+            if out is not None:
+                branch.client = self.layer.send(out, transaction.flow, branch, now, branch_id)
+                return None
+        return self._landlines.shown(branch, response)
+
+    def _silence(self, branch: LandlineBranch, now: float) -> None:
+        """Its gateway should have spoken by now: the next one is tried, unless it has."""
+        branch.silence = False
+        if branch.heard or branch.cancel_reason is not None:
+            self._start_timer_c(branch, now)
+            return
+        self._give_up(branch, now)
+        if not self._next_gateway(branch, LOCAL_TIMEOUT, now):
+            self._go_on(branch.context, now)
+
+    def _next_gateway(self, branch: LandlineBranch, status: int, now: float) -> bool:
+        following = self._landlines.next(branch, status)
+        if following is not None:
+            self._open(following, now)
+        return following is not None
 
     # Answers of branches
 
@@ -276,6 +344,8 @@ class Proxy(WaitingOwner):
         branch.due = NEVER
         self._settle(branch, response.status, now)
         self.waiting.heard(branch, response.status, now)
+        if isinstance(branch, LandlineBranch):
+            self._landlines.over(branch, response.status, now)
         if context.is_invite or not context.answered:
             self._upstream(context, response, now)
         if context.answered:
@@ -284,7 +354,7 @@ class Proxy(WaitingOwner):
         context.stages.clear()
         context.due = NEVER
         if context.call is not None:
-            self._calls.answered(context.call, branch.target.account, now)
+            self._calls.answered(context.call, branch.target.account, response.to_tag, now)
         self._cancel_all(context, COMPLETED_ELSEWHERE, ANSWERED_ELSEWHERE, now)
 
     def _failure(self, branch: Branch, status: int, response: Response | None, now: float) -> None:
@@ -295,12 +365,19 @@ class Proxy(WaitingOwner):
             status, response = LOCAL_TIMEOUT, None
         branch.status = status
         branch.answer = response
+        said = status
+        if isinstance(branch, LandlineBranch):
+            self._landlines.over(branch, status, now)
+            said = branch.said or status
         if context.answered:
             return
         if context.call is not None and branch.cancel_reason is None:
-            context.call.failed(branch.target.account, status, now)
+            context.call.failed(branch.target.account, said, now)
         self._settle(branch, status, now)
-        if status == 430 and self._next_flow(branch, now):
+        if isinstance(branch, LandlineBranch):
+            if branch.cancel_reason is None and self._next_gateway(branch, said, now):
+                return
+        elif status == 430 and self._next_flow(branch, now):
             return
         self.waiting.heard(branch, status, now)
         ends = context.ends_the_search(status)
@@ -354,6 +431,8 @@ class Proxy(WaitingOwner):
         if not branch.provisional:
             branch.status = LOCAL_TIMEOUT
             branch.due = NEVER
+            if isinstance(branch, LandlineBranch):
+                self._landlines.over(branch, LOCAL_TIMEOUT, now)
 
     def _start_timer_c(self, branch: Branch, now: float) -> None:
         """16.6 step 11. Most calls are over sooner, and must not be held in memory until then."""
@@ -392,7 +471,7 @@ class Proxy(WaitingOwner):
         if context.cancelled_by_caller:
             self._answer(context, 487, now)
         elif best is None:
-            self._answer(context, 480, now)
+            self._answer(context, context.refusal or 480, now)
         elif best.answer is None:
             self._answer(context, best.status, now)
         elif best.status == 503:

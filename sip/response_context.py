@@ -5,6 +5,7 @@ It decides; the proxy does. It holds no transaction layer and sends nothing.
 
 from typing import Final
 
+from registry.trunk import SiteLandlines
 from sip.call_policy import RingStage
 from sip.call_record import Call
 from sip.client_transaction import ClientTransaction
@@ -120,7 +121,9 @@ class ResponseContext(Timed):
         "end_on_reject",
         "instance",
         "is_invite",
+        "landlines",
         "owner",
+        "refusal",
         "request",
         "server",
         "stages",
@@ -141,6 +144,9 @@ class ResponseContext(Timed):
         self.end_on_reject = False
         self.instance = b""
         """The only device that is meant, where a GRUU was called."""
+        self.landlines: SiteLandlines | None = None
+        self.refusal = 0
+        """The status of a call that nothing ever rang for, where a landline was refused or an account was out of reach."""
         self.breadth = 0
         self.call: Call | None = None
         self.answered = False

@@ -198,6 +198,10 @@ class TrunkCore:
         """
         return legs(self._trunks.values(), self.calls, site, number, landlines)
 
+    def trunk(self, trunk: str) -> ConfiguredTrunk | None:
+        """A configured trunk, for the questions of `trunk_routing.py`."""
+        return self._trunks.get(trunk)
+
     def credentials(self, trunk: str, flow: Flow) -> TrunkCredentials | None:
         """What answers a challenge that came over this flow, which must be one to a gateway of the trunk."""
         one = self._trunks.get(trunk)

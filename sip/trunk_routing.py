@@ -53,6 +53,27 @@ def legs(
     return tuple(found) or refusal
 
 
+def dialog_flow(trunk: ConfiguredTrunk | None, flow: Flow) -> Flow:
+    """The flow for a request inside a dialog over this trunk: that of the dialog, or what leads to the same gateway now."""
+    for gateway in trunk.gateways if trunk is not None else ():
+        if gateway.flow is not None and gateway.flow.host == flow.host and gateway.flow.transport == flow.transport:
+            return gateway.flow
+    return flow
+
+
+def dialog_names(trunk: ConfiguredTrunk | None, number: str, flow: Flow) -> LegNames:
+    """The names of a leg inside its dialog: those of its INVITE, or where the trunk has gone, ones that give nothing away."""
+    for gateway in trunk.gateways if trunk is not None else ():
+        if trunk is not None and gateway.address == flow.host and (leg := _leg(trunk.facts.trunk, gateway, number)) is not None:
+            return leg.names
+    return leg_names(number, "", bracketed(flow.host))
+
+
+def is_gateway(trunk: ConfiguredTrunk | None, host: str) -> bool:
+    """Whether a gateway of the trunk has this address now."""
+    return trunk is not None and any(gateway.address == host for gateway in trunk.gateways)
+
+
 def _is_usable(gateway: Gateway) -> bool:
     return gateway.flow is not None and gateway.health.state != DOWN
 

@@ -14,7 +14,19 @@ from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import Question
 from sip.errors import MalformedMessage
-from sip.events import Authenticated, BindingsChanged, CallEnded, Fetch, KeyPressed, Output, Push, PushChanged, Refused, Send
+from sip.events import (
+    Authenticated,
+    BindingsChanged,
+    CallEnded,
+    Fetch,
+    GatewayHeard,
+    KeyPressed,
+    Output,
+    Push,
+    PushChanged,
+    Refused,
+    Send,
+)
 from sip.flow import Flow
 from sip.net.deadline import DeadlineTimer
 from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
@@ -35,6 +47,10 @@ class TrunkPort(Protocol):
 
     def closed(self, flow: Flow) -> None:
         """A connection is gone."""
+        ...
+
+    def call_heard(self, gateway: str, alive: bool) -> None:
+        """A call over this gateway was answered, or went unanswered."""
         ...
 
 
@@ -302,6 +318,9 @@ class SipService:
             self._on_push(output)
         elif isinstance(output, PushChanged):
             self._on_push_changed(output)
+        elif isinstance(output, GatewayHeard):
+            if self._trunks is not None:
+                self._trunks.call_heard(output.gateway, output.alive)
         elif isinstance(output, Fetch):
             task = asyncio.get_running_loop().create_task(self._fetch(output.question))
             self._fetches.add(task)

@@ -130,6 +130,10 @@ class TrunkService:
         """A connection is gone."""
         self._do(lambda now: self._core.flow_closed(flow, now))
 
+    def call_heard(self, gateway: str, alive: bool) -> None:
+        """A call over this gateway was answered, or went unanswered."""
+        self._do(lambda now: self._core.call_heard(gateway, alive, now))
+
     # Carrying out
 
     def _on_deadline(self) -> None:

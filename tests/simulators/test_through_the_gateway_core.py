@@ -30,6 +30,9 @@ class Accounts:
         targets = tuple(Target(TargetKind.ACCOUNT, name) for name in ("monitor", "second"))
         return RingPlan("s1", "101", (Stage(targets),), "user")
 
+    def landlines(self, site: str) -> None:
+        return None
+
 
 class GatewayNode:
     """A SipCore at an address of the wire."""

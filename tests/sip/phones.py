@@ -4,6 +4,7 @@ from itertools import count
 from typing import Any
 
 from registry.ring_plan import RingPlan
+from registry.trunk import SiteLandlines
 from sip.core import SipCore
 from sip.digest import answer
 from sip.directory import UNKNOWN, Absent, AccountFacts, DoorFacts, PushDirectory
@@ -13,6 +14,7 @@ from sip.message import Message, Request, Response
 from sip.parser import parse
 from sip.responses import make_response
 from sip.timers import Timers
+from sip.trunk_core import TrunkCore
 from tests.playbook import Playbook
 
 GATEWAY = ("192.0.2.1", 5060)
@@ -39,6 +41,7 @@ class Accounts:
         self.accounts: dict[str, AccountFacts] = {}
         self.plans: dict[tuple[str, str], RingPlan] = {}
         self.doors: dict[str, DoorFacts] = {}
+        self.limits: dict[str, SiteLandlines] = {}
         self.unknown: set[str] = set()
 
     def account(self, username: str) -> AccountFacts | Absent | None:
@@ -49,6 +52,9 @@ class Accounts:
 
     def door(self, username: str) -> DoorFacts | Absent | None:
         return UNKNOWN if f"door {username}" in self.unknown else self.doors.get(username)
+
+    def landlines(self, site: str) -> SiteLandlines | Absent | None:
+        return UNKNOWN if f"landlines of {site}" in self.unknown else self.limits.get(site)
 
 
 class Phone:
@@ -177,7 +183,12 @@ class Stage:
     """A gateway core, the accounts of two sites, and the phones; traces name phones by letter."""
 
     def __init__(
-        self, *, limits: SipLimits | None = None, timers: Timers | None = None, push: PushDirectory | None = None
+        self,
+        *,
+        limits: SipLimits | None = None,
+        timers: Timers | None = None,
+        push: PushDirectory | None = None,
+        trunks: TrunkCore | None = None,
     ) -> None:
         self.directory = Accounts()
         self.core = SipCore(
@@ -191,6 +202,7 @@ class Stage:
             timers=timers,
             push=push,
             doors=self.directory,
+            trunks=trunks,
         )
         self.phones: dict[str, Phone] = {}
         self.book = Playbook(self.core, self._name)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from registry.location import Binding
 from registry.ring_plan import RingPlan
+from registry.trunk import SiteLandlines
 from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import UNKNOWN, Absent, AccountFacts, PushParameters, Question
@@ -15,14 +16,18 @@ from sip.limits import SipLimits
 from sip.net.service import SipService
 from sip.net.stream import StreamLimits
 from sip.push import applied
+from sip.trunk_core import TrunkCore
 
 
 class Gateway:
     """The service, what it was told to keep, and what it said."""
 
-    def __init__(self, limits: SipLimits | None, secret: bytes, streams: StreamLimits | None = None) -> None:
+    def __init__(
+        self, limits: SipLimits | None, secret: bytes, streams: StreamLimits | None = None, trunks: TrunkCore | None = None
+    ) -> None:
         self.accounts: dict[str, AccountFacts] = {}
         self.plans: dict[tuple[str, str], RingPlan] = {}
+        self.limits: dict[str, SiteLandlines] = {}
         self.stored: dict[str, tuple[Binding, ...]] = {}
         self.calls: list[CallEnded] = []
         self.refused: list[Refused] = []
@@ -46,6 +51,7 @@ class Gateway:
             limits=limits,
             started=time.monotonic(),
             push=self,
+            trunks=trunks,
         )
         self.service = SipService(
             self.core,
@@ -70,6 +76,9 @@ class Gateway:
 
     def ring_plan(self, site: str, number: str) -> RingPlan | Absent | None:
         return self.plans.get((site, number))
+
+    def landlines(self, site: str) -> SiteLandlines | Absent | None:
+        return self.limits.get(site)
 
     async def fetch(self, question: Question) -> None:
         self.asked.append(question)

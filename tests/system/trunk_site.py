@@ -27,8 +27,8 @@ class TrunkSite:
     """The services, and what was said of trunks."""
 
     def __init__(self, tls: ssl.SSLContext | None, resolver: Resolver | None) -> None:
-        self.sip = Gateway(None, os.urandom(32))
         self.core = TrunkCore(own=OwnAddress(frozenset((b"gw.test",)), {}), entropy=os.urandom, timers=Timers(t1=0.1), pace=PACE)
+        self.sip = Gateway(None, os.urandom(32), trunks=self.core)
         self.trunks = TrunkService(
             self.core,
             self.sip.service,
