@@ -56,7 +56,7 @@ def legs(
 def dialog_flow(trunk: ConfiguredTrunk | None, flow: Flow) -> Flow:
     """The flow for a request inside a dialog over this trunk: that of the dialog, or what leads to the same gateway now."""
     for gateway in trunk.gateways if trunk is not None else ():
-        if gateway.flow is not None and gateway.flow.host == flow.host and gateway.flow.transport == flow.transport:
+        if gateway.flow is not None and gateway.flow.transport == flow.transport and _is_at(gateway, flow):
             return gateway.flow
     return flow
 
@@ -64,7 +64,7 @@ def dialog_flow(trunk: ConfiguredTrunk | None, flow: Flow) -> Flow:
 def dialog_names(trunk: ConfiguredTrunk | None, number: str, flow: Flow) -> LegNames:
     """The names of a leg inside its dialog: those of its INVITE, or where the trunk has gone, ones that give nothing away."""
     for gateway in trunk.gateways if trunk is not None else ():
-        if trunk is not None and gateway.address == flow.host and (leg := _leg(trunk.facts.trunk, gateway, number)) is not None:
+        if trunk is not None and _is_at(gateway, flow) and (leg := _leg(trunk.facts.trunk, gateway, number)) is not None:
             return leg.names
     return leg_names(number, "", bracketed(flow.host))
 
@@ -72,6 +72,10 @@ def dialog_names(trunk: ConfiguredTrunk | None, number: str, flow: Flow) -> LegN
 def is_gateway(trunk: ConfiguredTrunk | None, host: str) -> bool:
     """Whether a gateway of the trunk has this address now."""
     return trunk is not None and any(gateway.address == host for gateway in trunk.gateways)
+
+
+def _is_at(gateway: Gateway, flow: Flow) -> bool:
+    return (gateway.address, gateway.port) == (flow.host, flow.port)
 
 
 def _is_usable(gateway: Gateway) -> bool:

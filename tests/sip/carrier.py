@@ -8,7 +8,8 @@ from registry.records import CallResult
 from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
 from registry.trunk import SiteLandlines, Trunk, TrunkGateway
 from sip.directory import AccountFacts
-from sip.events import CallEnded, GatewayHeard, Refused
+from sip.events import CallEnded, Dial, GatewayHeard, Refused
+from sip.flow import Flow
 from sip.message import Request
 from sip.own_address import OwnAddress
 from sip.trunk_core import TrunkCore
@@ -35,6 +36,7 @@ class CarrierStage(phones.Stage):
     def __init__(self, *trunks: TrunkFacts) -> None:
         self.trunks = TrunkCore(own=OwnAddress(frozenset((b"gw.test",)), {}), entropy=entropy(99))
         self.trunks.advertise("udp", "192.0.2.1", ("192.0.2.1", 5060))
+        self.trunks.advertise("tcp", "192.0.2.1", ("192.0.2.1", 5060))
         super().__init__(trunks=self.trunks)
         self.configure(*trunks)
         self.first = self.add(Phone("C", "carrier", FIRST))
@@ -45,6 +47,12 @@ class CarrierStage(phones.Stage):
     def configure(self, *trunks: TrunkFacts) -> None:
         self.trunks.configure(trunks, 0.0)
         self.trunks.on_deadline(0.0)
+        self._dialled = [one.gateway for one in self.trunks.take() if isinstance(one, Dial)]
+
+    def connected(self, flow: Flow) -> None:
+        """The connection that the trunk core has asked for is up."""
+        self._dialled += [one.gateway for one in self.trunks.take() if isinstance(one, Dial)]
+        self.trunks.connected(self._dialled[-1], flow, self.book.now)
         self.trunks.take()
 
     def kind(self, user: str, kind: str) -> None:
@@ -114,4 +122,4 @@ def proves(request: Request, header: bytes = b"proxy-authorization") -> bool:
     secret = hashed(f"{found['username']}:{found['realm']}:{PASSWORD.decode()}")
     about = hashed(f"{request.method.decode()}:{found['uri']}")
     expected = hashed(f"{secret}:{found['nonce']}:{found['nc']}:{found['cnonce']}:auth:{about}")
-    return found["response"] == expected and found["username"] == "4930100"
+    return bool(found["response"] == expected and found["username"] == "4930100")

@@ -1,5 +1,7 @@
 """What a landline call may cost: prefixes, calls at once, who may dial out, and how a landline that is not called looks."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ def test_an_account_out_of_reach_beside_a_refused_landline_is_nobody_there() -> 
     ],
 )
 def test_a_refused_landline_says_why_and_sends_nothing(
-    fields: dict[str, object], prefixes: tuple[str, ...], number: str, reason: str, status: int
+    fields: dict[str, Any], prefixes: tuple[str, ...], number: str, reason: str, status: int
 ) -> None:
     stage = CarrierStage(trunk(**fields))
     stage.limits(*prefixes)

@@ -192,12 +192,15 @@ class RunningGateway:
         host, port = self.ready[listener]
         return str(host), int(port)
 
-    def admin(self, method: str, path: str, json_body: Any = None, *, token: str | None = None) -> Answer:
-        """Ask the admin API as its first token; `path` is below /api/v1. An error status is an answer, not an exception."""
+    def admin(self, method: str, path: str, json_body: Any = None, *, token: str | None = None, version: str = "") -> Answer:
+        """Ask the admin API as its first token; `path` is below /api/v1, `version` an ETag to match. An error status is an
+        answer, not an exception."""
         host, port = self.address("admin")
         token = Path(self.ready["admin_token_file"]).read_text().strip() if token is None else token
         request = urllib.request.Request(f"http://{host}:{port}/api/v1{path}", method=method)
         request.add_header("Authorization", f"Bearer {token}")
+        if version:
+            request.add_header("If-Match", version)
         if json_body is not None:
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(json_body).encode()
@@ -211,6 +214,13 @@ class RunningGateway:
     def ask(self, method: str, path: str, json_body: Any = None) -> Any:
         """Ask the admin API and give the JSON of a 2xx answer; any other status fails the test with what was said."""
         answer = self.admin(method, path, json_body)
+        assert 200 <= answer.status < 300, f"{method} {path}: {answer.status} {answer.json}"
+        return answer.json
+
+    def change(self, method: str, path: str, json_body: Any) -> Any:
+        """Change what is there: `ask` with the version that it has now."""
+        now = self.admin("GET", path)
+        answer = self.admin(method, path, json_body, version=now.headers["etag"])
         assert 200 <= answer.status < 300, f"{method} {path}: {answer.status} {answer.json}"
         return answer.json
 
