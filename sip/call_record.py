@@ -179,7 +179,7 @@ class CallLog:
         call.answered_at = now
         call.note(now, CallEvent.ANSWERED, account)
         self.rung(call.caller, account, now)
-        if len(self._live) >= self._limit:
+        if self.is_full:
             self._over(call, call.facts(now, CallResult.ANSWERED, "", 200))
             return
         call.key = (call.call_id, call.caller_tag, tag)
@@ -202,6 +202,15 @@ class CallLog:
         else:
             result = CallResult.FAILED
         self._over(call, call.facts(now, result, call.caller if by_caller else "", status))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further call would be over, for the record, with its answer."""
+        return len(self._live) >= self._limit
+
+    def is_live(self, call_id: bytes, one_tag: bytes, other_tag: bytes) -> bool:
+        """Whether this dialog is that of a live call."""
+        return (call_id, one_tag, other_tag) in self._live or (call_id, other_tag, one_tag) in self._live
 
     def hung_up(self, call_id: bytes, from_tag: bytes, to_tag: bytes, by: str, now: float) -> None:
         """A BYE inside a dialog of ours passed."""

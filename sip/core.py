@@ -126,6 +126,7 @@ class SipCore:
             outgoing=outgoing,
             outputs=self._outputs,
         )
+        self._landlines = landlines
         self._calls.ended = landlines.call_ended
         self._proxy = Proxy(
             outgoing=outgoing,
@@ -300,10 +301,6 @@ class SipCore:
 
     def _in_dialog(self, key: bytes, request: Request, hop: Hop, flow: Flow, now: float, asked: Question | None = None) -> None:
         """A token proves that a dialog is ours, not who sends: that is the end's own address, or else its password."""
-        if hop.trunk and hop.to_callee and request.method == b"REFER":
-            # The trunk would call whom it names, at the owner's cost and past all limits.
-            self._replies.refuse(key, request, flow, 403, "refer over a trunk")
-            return
         if not self._admission.is_end(hop, flow, now):
             if hop.trunk and not hop.to_callee:
                 self._replies.refuse(key, request, flow, 403, "dialog of another")
@@ -314,6 +311,9 @@ class SipCore:
             if account.username != hop.sender:
                 self._replies.refuse(key, request, flow, 403, "dialog of another")
                 return
+        if hop.trunk and hop.to_callee and (forbidden := self._landlines.forbidden(request)) is not None:
+            self._replies.refuse(key, request, flow, forbidden[0], forbidden[1])
+            return
         if request.method == b"INFO" and not self._may_press(key, request, hop, flow, now, asked):
             return
         transaction = self._admission.open(key, request, flow, now)

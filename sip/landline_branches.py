@@ -105,6 +105,8 @@ class Landlines:
         self, context: ResponseContext, call: Call, number: str, left: list[TrunkLeg], owner: BranchOwner
     ) -> LandlineBranch | LandlineRefusal:
         """A branch over the first of these ways whose trunk has room; it takes over the rest of them."""
+        if self._calls.is_full:
+            return LandlineRefusal.NODE_FULL
         limits = context.landlines or SiteLandlines(call.site)
         self._serial += 1
         if not call.counted:
@@ -255,6 +257,19 @@ class Landlines:
         branch = LandlineBranch(context, target, owner, hop.trunk, self._names(hop, flow))
         branch.offset = hop.cseq_offset
         return branch
+
+    def forbidden(self, request: Request) -> tuple[int, str] | None:
+        """What the caller may not ask inside a dialog over a trunk, as (status, reason for counting).
+
+        A token outlives its call, and who pays is not who holds it: a REFER would have the trunk call whom it names, and an
+        INVITE after the end would be a call that nobody counts. So after a restart of the node, which forgets its calls, an
+        INVITE inside an old one is refused too; all else passes.
+        """
+        if request.method == b"REFER":
+            return 403, "refer over a trunk"
+        if request.method == b"INVITE" and not self._calls.is_live(request.call_id, request.from_tag, request.to_tag):
+            return 481, "invite in a call that is over"
+        return None
 
     def flow(self, hop: Hop) -> Flow | None:
         """The flow to the trunk of this dialog."""

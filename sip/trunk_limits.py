@@ -19,6 +19,7 @@ class LandlineRefusal(StrEnum):
     SITE_FULL = "site has too many landline calls"
     TRUNK_FULL = "trunk has too many calls"
     NO_GATEWAY = "no gateway is up"
+    NODE_FULL = "node has too many calls"
 
 
 def status_of(refusal: LandlineRefusal) -> int:
@@ -26,7 +27,7 @@ def status_of(refusal: LandlineRefusal) -> int:
     work later or over another trunk is 503, which the proxy turns into 500 towards the caller (RFC 3261 16.7 step 6)."""
     if refusal is LandlineRefusal.SITE_FULL:
         return 486
-    if refusal in (LandlineRefusal.TRUNK_FULL, LandlineRefusal.NO_GATEWAY):
+    if refusal in (LandlineRefusal.TRUNK_FULL, LandlineRefusal.NO_GATEWAY, LandlineRefusal.NODE_FULL):
         return 503
     return 404
 

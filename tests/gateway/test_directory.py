@@ -12,8 +12,20 @@ from registry.records import Account, AccountOwner, AppLink, Device, DeviceKind,
 from registry.ring_plan import RingPlan, together
 from registry.schedule import Schedule, Window
 from registry.store import Change, Delete, Put
+from registry.trunk import SiteLandlines
 from registry.vault import Vault
-from sip.directory import APP, DOOR, GUARD, MONITOR, UNKNOWN, AccountFacts, AccountQuestion, AppSite, RingPlanQuestion
+from sip.directory import (
+    APP,
+    DOOR,
+    GUARD,
+    MONITOR,
+    UNKNOWN,
+    AccountFacts,
+    AccountQuestion,
+    AppSite,
+    LandlinesQuestion,
+    RingPlanQuestion,
+)
 
 VAULT = Vault(b"k" * 32, lambda n: b"r" * n)
 
@@ -99,6 +111,17 @@ async def test_a_ring_plan_by_site_and_number() -> None:
     await node.directory.fetch(RingPlanQuestion("s2", "101"))
     assert node.directory.ring_plan("s2", "101") is None
     assert isinstance(plan, RingPlan)
+
+
+async def test_what_a_site_may_spend_on_landlines() -> None:
+    node = Node()
+    assert node.directory.landlines("s1") is UNKNOWN
+    await node.directory.fetch(LandlinesQuestion("s1"))
+    assert node.directory.landlines("s1") is None, "nobody said: the defaults hold"
+    await node.write(SiteLandlines("s1", ("+49",), 3))
+    assert node.directory.landlines("s1") is UNKNOWN
+    await node.directory.fetch(LandlinesQuestion("s1"))
+    assert node.directory.landlines("s1") == SiteLandlines("s1", ("+49",), 3)
 
 
 async def test_a_devices_facts_follow_the_device() -> None:

@@ -230,6 +230,16 @@ def test_a_transfer_over_the_trunk_is_refused() -> None:
     stage.book.receive(refer, stage.door.flow).sees("D 403 REFER")
 
 
+def test_the_token_of_a_call_that_is_over_begins_no_other() -> None:
+    stage, invite = talking()
+    ours, answered = sent_by(stage.door), stage.last(stage.door)
+    wrong = stage.door.in_dialog(b"INVITE", answered, ours).replace(b"tag=tag-C", b"tag=another")
+    stage.book.receive(wrong, stage.door.flow).sees("D 481 INVITE")
+    stage.book.receive(stage.first.in_dialog_as_callee(b"BYE", invite), stage.first.flow).sees("D BYE")
+    again = stage.door.in_dialog(b"INVITE", answered, ours, cseq=80).replace(stage.first.contact, b"sip:+491900@192.0.2.71")
+    stage.book.receive(again, stage.door.flow).sees("D 481 INVITE")
+
+
 def test_a_stale_nonce_is_answered_anew_and_a_refused_proof_is_final() -> None:
     stage = CarrierStage(trunk())
     stage.plan((NUMBER,))

@@ -10,6 +10,7 @@ from registry.records import CallResult
 from registry.trunk import SiteLandlines
 from sip.directory import LandlinesQuestion
 from sip.events import CallEnded
+from sip.limits import SipLimits
 from sip.message import Request
 from tests.sip.carrier import CHALLENGE, NUMBER, OTHER, CarrierStage, trunk
 from tests.sip.phones import Phone
@@ -108,6 +109,14 @@ def test_fifty_tries_at_once_ring_as_many_landlines_as_the_site_may_have() -> No
     stage.book._unseen.clear()
     stage.dial()
     stage.book.sees("D 100 INVITE", "C INVITE")
+
+
+def test_a_node_that_can_remember_no_further_call_makes_none_that_cost() -> None:
+    stage = CarrierStage(trunk(), limits=SipLimits(live_calls=0))
+    stage.plan((NUMBER,))
+    stage.dial()
+    stage.book.sees("D 100 INVITE", "D 500 INVITE")
+    assert stage.refused() == [("landline: node has too many calls", 503)]
 
 
 def test_a_call_id_and_tag_used_twice_count_twice_and_end_one_by_one() -> None:

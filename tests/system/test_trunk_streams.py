@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.tls import CertificateFiles, local_certificates, utc
-from registry.trunk import TrunkGateway, TrunkTransport
+from registry.trunk import SiteLandlines, TrunkGateway, TrunkTransport
+from sip.events import GatewayHeard
 from sip.framing import StreamFramer
 from sip.message import Request, Response
 from sip.net import trunk_service
@@ -20,6 +21,7 @@ from sip.net.resolver import Resolver
 from sip.parser import parse
 from sip.responses import make_response
 from tests.sip.phones import Phone
+from tests.system.peers import free_udp_port
 from tests.system.trunk_site import facts, trunk_site
 
 pytestmark = pytest.mark.system
@@ -177,3 +179,16 @@ async def test_a_challenge_to_a_probe_harvests_nothing() -> None:
         transport.close()
         assert site.ups() == ["up"]
         assert not any(b"uthorization" in data for data in heard)
+
+
+async def test_what_calls_tell_of_a_gateway_reaches_its_health() -> None:
+    async with trunk_site() as site:
+        site.trunks.configure([facts(TrunkGateway("127.0.0.1", free_udp_port()), probe=False)])
+        await site.until(lambda: site.ups() == ["up"])
+        legs = site.core.legs("x", "+49301234567", SiteLandlines("x"))
+        assert isinstance(legs, tuple)
+        for _ in range(2):
+            site.sip.core._outputs.append(GatewayHeard(legs[0].gateway, False))
+            site.sip.service.drained()
+        assert site.ups() == ["down"]
+        assert site.changes[-1].why == "call failed"
