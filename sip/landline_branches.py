@@ -18,12 +18,14 @@ from sip.cseq_offset import MAX_OFFSET, from_leg, to_leg
 from sip.e164 import NumberPlan, NumberRefusal, normalise
 from sip.events import GatewayHeard, Output, Refused
 from sip.flow import Flow, parse_flow
+from sip.loop_detection import looping_branch
 from sip.message import Request, Response
 from sip.outbound import Hop
 from sip.outgoing import Outgoing
 from sip.response_context import Branch, BranchOwner, ResponseContext
 from sip.responses import REASONS
 from sip.target_set import Target
+from sip.transaction_layer import TransactionLayer
 from sip.trunk_core import TrunkCore
 from sip.trunk_gateways import Verdict, upstream_status, verdict
 from sip.trunk_leg import LegNames, hide, show
@@ -152,7 +154,19 @@ class Landlines:
             self._record(out, branch)
         return out
 
-    def again(
+    def received(
+        self, branch: LandlineBranch, transaction: ClientTransaction, response: Response, layer: TransactionLayer, now: float
+    ) -> Response | None:
+        """A trunk's response as one for the caller; None: it was a challenge that was answered, or it is dropped."""
+        if response.status in (401, 407):
+            branch_id = looping_branch(layer.new_branch(), branch.context.request)
+            out = self._again(branch, transaction, response, branch_id)
+            if out is not None:
+                branch.client = layer.send(out, transaction.flow, branch, now, branch_id)
+                return None
+        return self._shown(branch, response)
+
+    def _again(
         self, branch: LandlineBranch, transaction: ClientTransaction, challenge: Response, branch_id: bytes
     ) -> Request | None:
         """The request of this transaction once more, with what answers the trunk's challenge; None: the challenge is final.
@@ -202,7 +216,7 @@ class Landlines:
 
     # What the caller sees
 
-    def shown(self, branch: LandlineBranch, response: Response) -> Response | None:
+    def _shown(self, branch: LandlineBranch, response: Response) -> Response | None:
         """A trunk's response as one to the caller's request, under our own Via as any branch's. None: it is dropped."""
         status = response.status
         branch.heard = True

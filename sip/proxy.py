@@ -143,7 +143,7 @@ class Proxy(WaitingOwner):
         if not isinstance(branch, Branch):
             return
         if isinstance(branch, LandlineBranch):
-            shown = self._from_trunk(branch, transaction, response, now)
+            shown = self._landlines.received(branch, transaction, response, self.layer, now)
             if shown is None:
                 return
             response = shown
@@ -290,18 +290,6 @@ class Proxy(WaitingOwner):
         return None if flow is None else current_flow(hop.user, request.uri, flow, self._location, now)
 
     # Trunks
-
-    def _from_trunk(
-        self, branch: LandlineBranch, transaction: ClientTransaction, response: Response, now: float
-    ) -> Response | None:
-        """A trunk's response for the caller, or None: it was a challenge that was answered, or none of ours."""
-        if response.status in (401, 407):
-            branch_id = looping_branch(self.layer.new_branch(), branch.context.request)
-            out = self._landlines.again(branch, transaction, response, branch_id)
-            if out is not None:
-                branch.client = self.layer.send(out, transaction.flow, branch, now, branch_id)
-                return None
-        return self._landlines.shown(branch, response)
 
     def _silence(self, branch: LandlineBranch, now: float) -> None:
         """Its gateway should have spoken by now: the next one is tried, unless it has."""

@@ -124,3 +124,12 @@ def proves(request: Request, header: bytes = b"proxy-authorization") -> bool:
     about = hashed(f"{request.method.decode()}:{found['uri']}")
     expected = hashed(f"{secret}:{found['nonce']}:{found['nc']}:{found['cnonce']}:auth:{about}")
     return bool(found["response"] == expected and found["username"] == "4930100")
+
+
+def sent_by(phone: Phone) -> Request:
+    """An INVITE as the caller counts it: its own CSeq and tag, taken from the answer it has."""
+    answered = phone.inbox[-1]
+    made = Request(b"INVITE", b"sip:101@gw.test", [], [])
+    for name in (b"from", b"call-id", b"cseq"):
+        made.append(name, answered.get(name) or b"")
+    return made

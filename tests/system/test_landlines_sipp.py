@@ -111,8 +111,8 @@ def test_fifty_tries_at_once_ring_two_landlines(gateway: RunningGateway) -> None
             assert refused(gateway, "landline: site has too many landline calls") == before + TRIES - 2
             assert site.status()["calls"] == 2
             assert not [line for line in carrier.arrivals() if not line.startswith(b"INVITE")]
-            for one in rung:
-                carrier.answers(one, 480)
+            for invite in rung:
+                carrier.answers(invite, 480)
             assert [final(site.door).status for _ in rung] == [480, 480]
             site.idle()
         finally:
