@@ -34,6 +34,8 @@ from sip.trunk_routing import TrunkLeg, dialog_flow, dialog_names, is_gateway
 
 SILENCE_T1: Final = 8
 """A gateway that has said nothing for so many T1 (4 s: four copies over UDP) is taken for dead where there is another one."""
+_NO_LIMIT: Final = 1_000_000
+"""More calls than there are: no limit."""
 _DEAD: Final = frozenset((408, 430))
 _OVER: Final = frozenset((408, 430, 481))
 """Answers to a BYE after which there is no dialog any more (RFC 3261 15.1.1)."""
@@ -255,6 +257,11 @@ class Landlines:
                 branch.leg = ""
             if status in _DEAD and not branch.heard:
                 self._outputs.append(GatewayHeard(branch.gateway, False))
+        elif branch.gateway:
+            # It was given up for silent, and answers all the same: whoever talks is counted, whatever the limits say.
+            if status < 300 and context.call is not None and not context.answered:
+                branch.leg = f"{branch.target.account} late"
+                self._trunks.calls.take(context.call.counted, branch.leg, context.call.site, branch.trunk, _NO_LIMIT, _NO_LIMIT)
         elif request.method == b"BYE" and (status < 300 or status in _OVER):
             self._calls.hung_up(request.call_id, request.from_tag, request.to_tag, context.caller_account, now)
 

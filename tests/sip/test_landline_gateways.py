@@ -104,6 +104,24 @@ def test_a_silent_gateway_gives_way_before_the_stage_is_over_and_is_told_of() ->
     stage.book.sees("D 200 INVITE")
 
 
+def test_a_late_answer_wins_over_the_gateway_that_took_its_place() -> None:
+    stage = CarrierStage(trunk())
+    stage.plan((NUMBER,))
+    stage.dial()
+    stage.book.sees("D 100 INVITE", "C INVITE")
+    stage.book.after(4.1).sees("C INVITE", "C INVITE", "C INVITE", "S INVITE")
+    stage.says(stage.second, 180)
+    stage.book.sees("D 180 INVITE")
+    late = stage.sent(stage.first, b"INVITE")
+    stage.says(stage.first, 200, request=late)
+    stage.book.sees("D 200 INVITE", "S CANCEL")
+    stage.says(stage.second, 487)
+    stage.book.sees("S ACK")
+    assert stage.held() == (1, 1), "it talks"
+    stage.book.receive(stage.first.in_dialog_as_callee(b"BYE", late), stage.first.flow).sees("D BYE")
+    assert stage.held() == (0, 0)
+
+
 def test_a_gateway_that_says_100_has_taken_the_call() -> None:
     stage = CarrierStage(trunk())
     stage.plan((NUMBER,), seconds=60)
