@@ -243,7 +243,9 @@ def test_whatever_happens_no_limit_is_passed_and_the_end_leaves_nothing_held(ste
         elif what == "carrier bye":
             for invite in _invites(stage.first):
                 stage.book.receive(stage.first.in_dialog_as_callee(b"BYE", invite), stage.first.flow)
-        assert stage.held()[0] <= 2
+        # A gateway that answers after it was given up is counted past the limit: it talks.
+        late = sum(leg.endswith("late") for legs in stage.trunks.calls._legs.values() for leg in legs)
+        assert stage.held()[0] - late <= 2
         assert stage.held()[1] <= 10
     stage.book._unseen.clear()
     # Four hours later no BYE is waited for any more.
