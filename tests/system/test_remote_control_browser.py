@@ -11,33 +11,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.system.chromium import DEADLINE, open_chromium
 from tests.system.demo_house import RunningDemo
-from tests.system.peers import ROOT, RunningGateway, needs, program
+from tests.system.peers import ROOT, RunningGateway, needs
 
 pytestmark = [pytest.mark.system, needs("chromium", "chromedriver")]
 
 DOOR = "0C1105000001"
-DEADLINE = 20.0
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1024,720",
-)
-"""As this kind of machine needs them: without the networking flags Chromium calls out to hosts that are not there."""
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +44,7 @@ def new_browser(tmp_path: Path) -> Iterator[Callable[[], WebDriver]]:
     made: list[WebDriver] = []
 
     def make() -> WebDriver:
-        options = webdriver.ChromeOptions()
-        options.binary_location = program("chromium") or ""
-        options.accept_insecure_certs = True
-        for flag in (*FLAGS, f"--user-data-dir={tmp_path / f'profile-{len(made)}'}"):
-            options.add_argument(flag)
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(program("chromedriver")))
-        browser.set_page_load_timeout(DEADLINE)
+        browser = open_chromium(tmp_path / f"profile-{len(made)}", any_certificate=True)
         made.append(browser)
         return browser
 
