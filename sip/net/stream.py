@@ -6,6 +6,7 @@ and ends when the peer leaves, breaks the framing, is silent for too long, or do
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class StreamLimits:
     """Silence allowed to a peer that has proven no account's password yet."""
     idle_seconds: float = 660.0
     """Silence allowed to others. Longer than two registrations: not every device pings on a stream."""
+    ping_seconds: float = 30.0
+    """Silence after which a browser is pinged, as it cannot ping by itself. Less than the minute that proxies before us allow."""
 
 
 class Seat(Protocol):
@@ -49,6 +52,8 @@ class Framing(Protocol):
 
     fault: MalformedMessage | None
     """What broke the stream: it has no known place to go on."""
+    pings: bool
+    """A silent peer is pinged by us; else pinging is the peer's part (RFC 5626 4.4)."""
 
     @property
     def ended(self) -> bool:
@@ -72,11 +77,20 @@ class Framing(Protocol):
         """A message as it is written."""
         ...
 
+    def ping(self) -> bytes:
+        """What makes a silent peer answer; asked for where `pings`."""
+        ...
+
+    def farewell(self) -> bytes:
+        """What is said before we close."""
+        ...
+
 
 class PlainFraming:
     """SIP's own framing, for TCP and TLS."""
 
     ended = False
+    pings = False
 
     def __init__(self, message_octets: int) -> None:
         self._framer = StreamFramer(message_octets)
@@ -103,6 +117,14 @@ class PlainFraming:
     def wrap(self, data: bytes) -> bytes:
         """A message says itself how long it is."""
         return data
+
+    def ping(self) -> bytes:
+        """Never asked for."""
+        return b""
+
+    def farewell(self) -> bytes:
+        """SIP has none."""
+        return b""
 
 
 class StreamOwner(Protocol):
@@ -193,6 +215,7 @@ class Connection(asyncio.Protocol):
         "_limits",
         "_message_since",
         "_opened",
+        "_pinged",
         "_seat",
         "_spoke",
         "_streams",
@@ -213,7 +236,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._inbox: deque[bytes] = deque()
-        self._opened = self._heard = 0.0
+        self._opened = self._heard = self._pinged = 0.0
         self._message_since: float | None = None
         self._spoke = False
         self._known = False
@@ -272,7 +295,8 @@ class Connection(asyncio.Protocol):
             self._seat.release()
 
     def close(self) -> None:
-        """Close once what is queued is written."""
+        """Say farewell, and close once what is queued is written."""
+        self._write(self._framing.farewell())
         if self._transport is not None:
             self._transport.close()
 
@@ -328,9 +352,15 @@ class Connection(asyncio.Protocol):
             deadlines.append((self._message_since + limits.message_seconds, "unfinished message"))
         return min(deadlines)
 
+    def _ping_at(self) -> float:
+        """When a silent peer is pinged. Strangers are not: their silence ends the connection."""
+        if not self._known or not self._framing.pings:
+            return math.inf
+        return max(self._heard, self._pinged) + self._limits.ping_seconds
+
     def _arm(self) -> None:
         """One timer. It is not moved when the peer is heard, it looks again when it fires."""
-        delay = max(0.0, self._deadline()[0] - self._streams.clock())
+        delay = max(0.0, min(self._deadline()[0], self._ping_at()) - self._streams.clock())
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             if self._timer.when() <= loop.time() + delay:
@@ -343,7 +373,11 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         deadline, why = self._deadline()
-        if deadline > self._streams.clock():
-            self._arm()
-        else:
+        now = self._streams.clock()
+        if deadline <= now:
             self.abort(why)
+            return
+        if self._ping_at() <= now:
+            self._pinged = now
+            self._write(self._framing.ping())
+        self._arm()

@@ -54,6 +54,7 @@ class WebSocketFraming:
 
     fault: MalformedMessage | None = None
     """Never set: what breaks a WebSocket is answered with a close frame."""
+    pings = True
 
     def __init__(self, message_octets: int, origins: OriginRule) -> None:
         self._limit = message_octets
@@ -103,6 +104,17 @@ class WebSocketFraming:
             return self._socket.send(TextMessage(data.decode("utf-8")))
         except UnicodeDecodeError:
             return self._socket.send(BytesMessage(data))
+
+    def ping(self) -> bytes:
+        """Browsers answer by themselves; no script has to do anything."""
+        return self._socket.send(Ping()) if self._open and not self.ended else b""
+
+    def farewell(self) -> bytes:
+        """So that the page sees a server that goes away (1001), not a fault of the network."""
+        if not self._open or self.ended:
+            return b""
+        self.ended = True
+        return self._socket.send(CloseConnection(CloseReason.GOING_AWAY))
 
     def _take(self, event: Event, messages: list[bytes]) -> bool:
         """True: that was the last one."""

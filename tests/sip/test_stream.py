@@ -50,10 +50,22 @@ class Transport:
         self.ended = self.ended or "aborted"
 
 
+class PingingFraming(PlainFraming):
+    """As a WebSocket's: we ping."""
+
+    pings = True
+
+    def ping(self) -> bytes:
+        return b"?"
+
+    def farewell(self) -> bytes:
+        return b"!"
+
+
 class Site:
     """Owner, seat and clock of one connection."""
 
-    def __init__(self, peer: tuple[str, int] | None = ("192.0.2.7", 5555)) -> None:
+    def __init__(self, peer: tuple[str, int] | None = ("192.0.2.7", 5555), framing: type[PlainFraming] = PlainFraming) -> None:
         self.now = 1000.0
         self.messages: list[bytes] = []
         self.faults: list[int] = []
@@ -62,7 +74,7 @@ class Site:
         self.released = self.drains = 0
         self.streams = Streams(self, clock=lambda: self.now, entropy=entropy(), limits=LIMITS)
         self.transport = Transport(peer)
-        self.connection = Connection(self.streams, "tcp", PlainFraming(LIMITS.message_octets), self)
+        self.connection = Connection(self.streams, "tcp", framing(LIMITS.message_octets), self)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
 
     def release(self) -> None:
@@ -133,6 +145,43 @@ async def test_a_stranger_may_be_silent_for_a_little_and_a_known_peer_for_long()
     stranger = Site()
     stranger.says(PING)
     assert stranger.waits(30.1) == "idle"
+
+
+async def test_a_silent_peer_that_cannot_ping_is_pinged_and_lives_as_long_as_it_answers() -> None:
+    site = Site(framing=PingingFraming)
+    site.says(PING)
+    site.connection.known()
+    site.waits(29.9)
+    assert site.transport.written == b""
+    site.waits(0.2)
+    site.waits(29.9)
+    assert site.transport.written == b"?"
+    for _ in range(30):
+        site.says(b"\r\n", after=1.0)
+        assert site.waits(30.1) == ""
+    assert site.transport.written == b"?" * 31
+    for _ in range(20):
+        assert site.waits(30.0) == ""
+    assert site.waits(30.0) == "idle"
+
+
+async def test_a_stranger_and_a_peer_that_can_ping_are_not_pinged() -> None:
+    stranger, device = Site(framing=PingingFraming), Site()
+    device.connection.known()
+    for site in (stranger, device):
+        site.says(PING)
+        site.waits(29.9)
+        site.waits(0.2)
+        assert site.transport.written == b""
+    assert stranger.refusals == ["idle"]
+
+
+async def test_before_we_close_the_peer_is_told() -> None:
+    site = Site(framing=PingingFraming)
+    site.connection.close()
+    assert (site.transport.written, site.transport.ended) == (b"!", "closed")
+    site.connection.close()
+    assert site.transport.written == b"!"
 
 
 async def test_the_timer_looks_again_by_itself() -> None:

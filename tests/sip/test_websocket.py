@@ -147,6 +147,29 @@ def test_pings_are_answered_and_a_close_is_a_close(open_meeting: Meeting) -> Non
     assert open_meeting.framing.feed(b"anything") == []
 
 
+def test_a_ping_of_ours_is_answered_and_the_answer_is_no_message(open_meeting: Meeting) -> None:
+    open_meeting.client.receive_data(open_meeting.framing.ping())
+    (ping,) = open_meeting.client.events()
+    assert isinstance(ping, Ping)
+    assert open_meeting.say(ping.response()) == []
+    assert open_meeting.framing.replies() == b""
+
+
+def test_a_farewell_is_said_once_and_is_the_last_word(open_meeting: Meeting) -> None:
+    open_meeting.client.receive_data(open_meeting.framing.farewell())
+    (close,) = open_meeting.client.events()
+    assert isinstance(close, CloseConnection)
+    assert close.code == CloseReason.GOING_AWAY
+    framing = open_meeting.framing
+    assert (framing.farewell(), framing.ping(), framing.wrap(PING)) == (b"", b"", b"")
+    assert open_meeting.say(close.response()) == []
+
+
+def test_before_the_upgrade_there_is_nobody_to_ping_or_to_leave() -> None:
+    framing = Meeting().framing
+    assert (framing.ping(), framing.farewell()) == (b"", b"")
+
+
 def _closed(meeting: Meeting, reason: CloseReason) -> None:
     assert meeting.framing.ended
     (close,) = [one for one in meeting.heard() if not isinstance(one, Message)]

@@ -11,7 +11,7 @@ from time import time
 from typing import Self
 
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import Event, TextMessage
+from wsproto.events import Event, Ping, TextMessage
 from wsproto.events import Request as Upgrade
 
 from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
@@ -151,9 +151,15 @@ class WebSocketPeer(StreamPeer):
         return event.data.encode() if isinstance(event, TextMessage) else b""
 
     async def _event(self) -> Event:
-        while (event := next(self._socket.events(), None)) is None:
-            self._socket.receive_data(await self.reader.read(65536) or None)
-        return event
+        """The next one but pings, which are answered."""
+        while True:
+            event = next(self._socket.events(), None)
+            if isinstance(event, Ping):
+                self.writer.write(self._socket.send(event.response()))
+            elif event is not None:
+                return event
+            else:
+                self._socket.receive_data(await self.reader.read(65536) or None)
 
 
 class Streams:

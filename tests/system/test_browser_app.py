@@ -19,6 +19,8 @@ from tests.system.udp_phone import House, UdpPhone
 pytestmark = [pytest.mark.system, needs("chromium", "chromedriver", "npm", "node")]
 
 MEDIA_DEADLINE = 10.0
+GOING_AWAY = 1001
+"""What RFC 6455 7.4.1 has a server say that stops."""
 PLAIN = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n"
 """What a door phone of today says."""
 
@@ -92,13 +94,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture
 def page(home: Home) -> Iterator[Page]:
-    """The app of user 101, registered. At the end it has gone offline."""
+    """The app of user 101, registered. At the end it has taken its registration back."""
     opened = home.open()
     opened.starts(home.url)
     opened.sees("registered")
     yield opened
     opened.script("app.stop()")
-    opened.sees("disconnected")
+    opened.sees("unregistered")
     opened.close()
 
 
@@ -209,7 +211,7 @@ def test_a_page_that_was_reloaded_is_the_same_phone_and_rings_once(home: Home, p
 
 def test_a_page_finds_back_to_a_gateway_that_was_restarted(home: Home, page: Page) -> None:
     home.gateway.stop()
-    page.sees("disconnected")
+    assert page.sees("disconnected")["code"] == GOING_AWAY
     home.gateway.start()
     page.sees("registered")
     rings_once(home, page)

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
 
@@ -27,6 +28,18 @@ async def _bindings(site: Streams, user: str, number: int) -> None:
     async with asyncio.timeout(1.0):
         while len(site.running.core.bindings(user, time.monotonic())) != number:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
+
+
+async def test_a_browser_that_says_nothing_is_pinged_and_kept(tmp_path: Path) -> None:
+    async with stream_gateway(tmp_path, streams=replace(SHORT, ping_seconds=0.4)) as site:
+        device, page = await site.dial("tls", "u1"), await site.dial("wss", "u2")
+        assert (await page.register()).status == (await device.register()).status == 200
+        told = asyncio.create_task(page.receive())
+        await device.closed()
+        assert not told.done()
+        await _bindings(site, "u1", 0)
+        await _bindings(site, "u2", 1)
+        told.cancel()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
