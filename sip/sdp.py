@@ -19,7 +19,9 @@ MAX_MEDIA: Final = 16
 
 PLAIN: Final = frozenset((b"RTP/AVP", b"RTP/AVPF"))
 ENCRYPTED: Final = frozenset((b"RTP/SAVP", b"RTP/SAVPF"))
-"""SRTP with keys in the SDP (RFC 4568); DTLS-SRTP ("UDP/TLS/RTP/SAVPF") is neither of the two."""
+"""SRTP with keys in the SDP (RFC 4568)."""
+DTLS: Final = frozenset((b"UDP/TLS/RTP/SAVP", b"UDP/TLS/RTP/SAVPF"))
+"""SRTP with keys from a handshake on the media's own path (RFC 5764), as browsers have it."""
 _DIRECTIONS: Final = frozenset((b"sendrecv", b"sendonly", b"recvonly", b"inactive"))
 _UNSPECIFIED: Final = frozenset(("0.0.0.0", "::"))
 

@@ -6,7 +6,7 @@ from sip.errors import MalformedSdp
 from sip.media.bencode import NotBencode, Value, decode
 from sip.media.places import is_ipv6, target
 from sip.media_engine import MediaDelete, MediaOffer, MediaRequest
-from sip.sdp import PLAIN, parse_sdp
+from sip.sdp import DTLS, PLAIN, parse_sdp
 
 PING: Mapping[bytes, Value] = {b"command": b"ping"}
 MAX_ANSWER = 65_535
@@ -28,19 +28,19 @@ def command(request: MediaRequest) -> dict[bytes, Value]:
         return said
     said[b"command"] = b"offer" if isinstance(request, MediaOffer) else b"answer"
     said[b"sdp"] = request.sdp
-    # Only the right source, as with the relay of our own; and nothing in the SDP that tells the other side where this one lives.
-    flags: list[Value] = [b"strict-source"]
     said[b"replace"] = [b"origin"]
     if request.source:
         said[b"received-from"] = [_family(request.source), request.source.encode("ascii", "replace")]
-        if _behind_nat(request.sdp, request.source):
-            flags.append(b"SIP-source-address")
-    said[b"flags"] = flags
+    said[b"flags"] = _flags(request.sdp, request.source)
     if isinstance(request, MediaOffer):
         said[b"address-family"] = _family(request.toward)
         if request.transport:
             said[b"transport-protocol"] = request.transport
-            said[b"ICE"] = b"remove" if request.transport in PLAIN else b"force"
+            # A browser wants ICE, DTLS and RTCP on the port of RTP (RFC 8827, RFC 8834 4.5); a phone knows none of them.
+            is_plain = request.transport in PLAIN
+            said[b"ICE"] = b"remove" if is_plain else b"force"
+            said[b"rtcp-mux"] = [b"demux" if is_plain else b"offer"]
+            said[b"SDES"] = [b"off"]
     return said
 
 
@@ -64,10 +64,21 @@ def _family(host: str) -> bytes:
     return b"IP6" if is_ipv6(host) else b"IP4"
 
 
-def _behind_nat(sdp: bytes, source: str) -> bool:
-    """Whether the SDP names an address at which its sender cannot be reached, so that the signalling's is the better guess."""
+def _flags(sdp: bytes, source: str) -> list[Value]:
+    """How rtpengine is to treat the sender of an SDP.
+
+    Only the right source may send, as with the relay of our own; and where the SDP names an address at which its sender cannot be
+    reached, the signalling's is the better guess. Not so with a browser: ICE moves it from one address to another as it likes,
+    also once the call has begun (seen: all that it sent from then on was dropped), and DTLS-SRTP says what is from it.
+    """
     try:
         media = parse_sdp(sdp).media
     except MalformedSdp:
-        return False  # rtpengine says what is wrong with it
-    return any(one.port and not one.is_held and target(one.host, one.port, source) is None for one in media)
+        media = []  # rtpengine says what is wrong with it
+    used = [one for one in media if one.port]
+    if used and all(one.transport in DTLS for one in used):
+        return []
+    flags: list[Value] = [b"strict-source"]
+    if any(not one.is_held and target(one.host, one.port, source) is None for one in used):
+        flags.append(b"SIP-source-address")
+    return flags

@@ -106,8 +106,20 @@ def test_a_nat_an_ipv6_receiver_and_a_browser_are_told() -> None:
     said = command(behind)
     assert said[b"flags"] == [b"strict-source", b"SIP-source-address"]
     assert (said[b"address-family"], said[b"transport-protocol"], said[b"ICE"]) == (b"IP6", b"UDP/TLS/RTP/SAVPF", b"force")
-    assert command(behind._replace(transport=b"RTP/AVP"))[b"ICE"] == b"remove"
+    assert (said[b"rtcp-mux"], said[b"SDES"]) == ([b"offer"], [b"off"])
+    plain = command(behind._replace(transport=b"RTP/AVP"))
+    assert (plain[b"ICE"], plain[b"rtcp-mux"], plain[b"SDES"]) == (b"remove", [b"demux"], [b"off"])
     assert b"SIP-source-address" not in command(behind._replace(sdp=b"garbage"))[b"flags"]  # type: ignore[operator]
+
+
+def test_a_browser_may_send_from_any_address_and_nobody_else() -> None:
+    theirs = sdp(DOOR, (AUDIO, 9000), transport=b"UDP/TLS/RTP/SAVPF")
+    assert command(offer(1)._replace(sdp=theirs))[b"flags"] == []
+    assert command(answer(2)._replace(sdp=theirs))[b"flags"] == []
+    both = theirs + b"m=video 9002 RTP/AVP 99\r\n"
+    assert command(offer(1)._replace(sdp=both))[b"flags"] == [b"strict-source"]
+    rejected = theirs.replace(b"9000", b"0")
+    assert command(offer(1)._replace(sdp=rejected))[b"flags"] == [b"strict-source"]
 
 
 def test_offer_answer_delete() -> None:
