@@ -95,7 +95,8 @@ class Sip(_Section):
     algorithms: Annotated[tuple[Literal["SHA-512-256", "SHA-256", "MD5"], ...], Field(min_length=1)] = Field(
         default=("SHA-512-256", "SHA-256", "MD5"),
         description="Digest algorithms offered, in this order (RFC 8760: strongest first). Devices that give up on a challenge "
-        'they do not know want ["MD5"] alone. A short request over UDP (below some 490 octets) is offered fewer.',
+        'they do not know want ["MD5"] alone; SIP stacks in web pages read the last and know MD5 only. A short request over UDP '
+        "(below some 490 octets) is offered fewer.",
     )
     domains: tuple[HostName, ...] = Field(default=(), description="Further host names and addresses that mean this gateway.")
     min_expires: Annotated[int, Field(ge=10, le=3600)] = Field(

@@ -25,6 +25,7 @@ class App {
       instance_id: settings.instance,
       register_expires: 300,
       connection_recovery_min_interval: 1,
+      connection_recovery_max_interval: 2,
     });
     agent.on("connected", () => this.happened("connected"));
     agent.on("disconnected", (event) => this.happened("disconnected", { error: event.error, code: event.code }));
@@ -118,6 +119,7 @@ class App {
   }
 }
 
+window.JsSIP = JsSIP;
 window.app = new App();
 const kept = sessionStorage.getItem(KEPT);
 if (kept) window.app.start(JSON.parse(kept));

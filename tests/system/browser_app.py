@@ -99,9 +99,8 @@ class Page:
 
     def __init__(self, browser: WebDriver, address: str, account: str, password: str) -> None:
         self.account = account
+        self.password = password
         self._browser = browser
-        self._address = address
-        self._password = password
         self._taken = 0
         browser.switch_to.new_window("window")
         self._window = browser.current_window_handle
@@ -114,7 +113,7 @@ class Page:
 
     def starts(self, url: str) -> None:
         """Connect to the gateway and register."""
-        settings = {"url": url, "account": self.account, "password": self._password, "domain": "gw.test"}
+        settings = {"url": url, "account": self.account, "password": self.password, "domain": "gw.test"}
         self.script("app.start(arguments[0])", settings)
 
     def sees(self, name: str) -> dict[str, Any]:
@@ -133,9 +132,10 @@ class Page:
         """Of the last call: "local offer", "remote offer", "local answer" or "remote answer"."""
         return str(self.script("return app.sdp[arguments[0]]", which))
 
-    def media(self) -> dict[str, Any]:
-        """See app.js."""
-        return dict(self.script("return app.media()"))
+    def hears(self) -> bool:
+        """Whether half a second of sound, not of silence, has arrived encrypted."""
+        media = self.script("return app.media()")
+        return bool(media["dtls"] == "connected" and media["packets"] >= 25 and media["energy"] > 0)
 
     def reloads(self) -> None:
         """What F5 does."""
