@@ -42,7 +42,7 @@ from gateway.listeners import Address, Listeners
 from gateway.logbook import Logbook
 from gateway.logs import CountErrors
 from gateway.loop import LagSampler
-from gateway.media import media_engine
+from gateway.media import media_engine, media_rule
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver, VisitorNotes
 from gateway.presence import PresenceBook
@@ -65,7 +65,7 @@ from registry.store import Store, Stored
 from registry.vault import Vault
 from sip.core import SipCore
 from sip.limits import SipLimits
-from sip.media_engine import MediaEngine
+from sip.media_engine import MediaEngine, MediaRequest
 from sip.net.resolver import Resolver
 from sip.net.service import SipService
 from sip.net.stream import StreamLimits
@@ -139,6 +139,11 @@ class Node:
         push_book.start()
         self._stack.push_async_callback(push_book.stop)
 
+        # Media of calls.
+        media = media_engine(config, self.metrics, lambda outcome: sip.media_told(outcome), clock=monotonic, entropy=entropy)
+        if media is not None:
+            await self._start_media(media)
+
         # SIP.
         trunk_core = TrunkCore(own=OwnAddress(self._domains(), {}), entropy=entropy)
         core = SipCore(
@@ -155,6 +160,7 @@ class Node:
             push=push_book if drivers else None,
             doors=DoorBook(read_model),
             trunks=trunk_core,
+            media=media_rule(config),
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
@@ -175,6 +181,7 @@ class Node:
             stream_limits=StreamLimits(idle_seconds=config.sip.stream_idle_seconds),
             websocket_origins=config.sip.websocket_origins,
             on_key=lambda key: openings.digit(key.call_id, key.account, key.door, key.key, monotonic()),
+            on_media=_unwanted if media is None else media.request,
         )
         trunks = TrunkService(
             trunk_core,
@@ -203,11 +210,6 @@ class Node:
         book = TrunkBook(store, read_model, vault, trunks.configure)
         book.start()
         self._stack.push_async_callback(book.stop)
-
-        # Media. The proxy does not ask for it yet: what the engine tells is counted only.
-        self._media = media_engine(config, self.metrics, lambda outcome: None, clock=monotonic, entropy=entropy)
-        if self._media is not None:
-            await self._start_media(self._media)
 
         # The channel, and Remote Control through it.
         channel = ChannelListener(
@@ -469,6 +471,10 @@ def _end(link: DeviceLink | None) -> None:
     """Close the link of a device that was removed."""
     if link is not None:
         link.close(Code.NOT_AUTHORISED, "this device was removed")
+
+
+def _unwanted(_request: MediaRequest) -> None:
+    """Without an engine the core asks for none."""
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

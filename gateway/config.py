@@ -150,11 +150,16 @@ class Push(_Section):
 
 
 class Media(_Section):
-    """Media of calls. Where both ends share a network it goes directly, whatever stands here."""
+    """Media of calls. Where both ends share a network it goes directly, unless relay = "always"."""
 
     engine: Literal["off", "relay", "rtpengine"] = Field(
         default="off",
         description='"off": SDP passes untouched; "relay": the built-in RTP relay; "rtpengine": one or more rtpengines.',
+    )
+    relay: Literal["auto", "always"] = Field(
+        default="auto",
+        description='"auto": calls within one network go directly; "always": none does, for where source addresses tell nothing '
+        "(a load balancer or a container's NAT in front of this machine, phones behind one carrier's NAT).",
     )
     first_port: Annotated[int, Field(ge=1024, le=65534)] = Field(
         default=20000, description="The relay's UDP ports, from here; an audio call takes four, with video eight."

@@ -7,6 +7,7 @@ from gateway.errors import StartError
 from gateway.metrics import Metrics
 from sip.media.places import is_ipv6
 from sip.media_engine import Digit, MediaEnded, MediaEngine, MediaFailed, MediaOutcome
+from sip.media_rule import MediaRule
 from sip.net.rtp import RelayAddress, RtpRelay
 from sip.net.rtpengine import RtpengineClient
 
@@ -45,6 +46,14 @@ def media_engine(
         metrics.gauge("portico_media_refused", "Packets and offers refused, since the start.", ("reason",), _by(relay))
         return relay
     return None
+
+
+def media_rule(config: Config) -> MediaRule | None:
+    """Which calls the core asks the engine about; None where media is off."""
+    media = config.media
+    if media.engine == "off":
+        return None
+    return MediaRule(always=media.relay == "always", bridges=media.engine == "rtpengine")
 
 
 def relay_addresses(config: Config) -> list[RelayAddress]:

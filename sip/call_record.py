@@ -10,6 +10,7 @@ from collections.abc import Callable
 from registry.records import CallEvent, CallResult, CallStep
 from sip.deadlines import DeadlineHeap, Timed
 from sip.events import CallEnded, CallFacts, CallStarted, Output
+from sip.media_engine import MediaDelete, MediaKey
 from sip.timers import NEVER
 
 _LOOK_AFTER = 600.0
@@ -41,6 +42,7 @@ class Call(Timed):
         "dialled",
         "key",
         "log",
+        "media",
         "rang",
         "site",
         "started",
@@ -68,6 +70,8 @@ class Call(Timed):
         self.counted = ""
         """Its name among the calls whose landlines are counted (`trunk_limits.py`)."""
         self.key = (call_id, caller_tag, b"")
+        self.media: MediaKey | None = None
+        """Of the answered dialog, where its media goes through an engine."""
 
     def note(self, now: float, event: CallEvent, account: str, reason: str = "") -> None:
         """One more step of the trace."""
@@ -118,6 +122,8 @@ class Call(Timed):
     def fire(self, now: float) -> None:
         """No BYE was ever seen."""
         self.log.end(self, CallResult.ANSWERED, "", 200, now)
+        if self.media is not None:
+            self.log.emit(MediaDelete(self.media))
 
 
 class CallLog:
@@ -125,7 +131,7 @@ class CallLog:
 
     def __init__(self, deadlines: DeadlineHeap, emit: Callable[[Output], None], *, limit: int, give_up_after: float) -> None:
         self._deadlines = deadlines
-        self._emit = emit
+        self.emit = emit
         self._limit = limit
         self._give_up_after = give_up_after
         self._rings: dict[tuple[str, str], float] = {}
@@ -168,7 +174,7 @@ class CallLog:
     def begin(self, call_id: bytes, caller_tag: bytes, site: str, caller: str, dialled: str, now: float) -> Call:
         """An INVITE was let through."""
         call = Call(self, call_id, caller_tag, site, caller, dialled, now)
-        self._emit(CallStarted(call.facts(now, None, "", 0)))
+        self.emit(CallStarted(call.facts(now, None, "", 0)))
         return call
 
     def answered(self, call: Call, account: str, tag: bytes, now: float) -> None:
@@ -227,7 +233,7 @@ class CallLog:
 
     def _over(self, call: Call, facts: CallFacts) -> None:
         self.ended(call)
-        self._emit(CallEnded(facts))
+        self.emit(CallEnded(facts))
 
 
 def _nobody(_call: Call) -> None:

@@ -18,13 +18,16 @@ from sip.digest import ALGORITHMS
 from sip.directory import APP, MONITOR, AccountFacts, Directory, DoorDirectory, PushDirectory, PushQuestion, Question
 from sip.door_keys import DoorKeys
 from sip.errors import MalformedMessage
-from sip.events import BindingsChanged, Output, Refused, Send
+from sip.events import BindingsChanged, KeyPressed, Output, Refused, Send
 from sip.flow import Flow
 from sip.gruu import TempGruus, instance_of, is_temporary
 from sip.landline_branches import Landlines
 from sip.limits import SipLimits
 from sip.location import Location
+from sip.media_engine import Digit, MediaFailed, MediaOutcome, MediaReady
+from sip.media_rule import MediaRule
 from sip.message import Request
+from sip.offer_answer import OfferAnswer
 from sip.outbound import DialogTokens, Hop
 from sip.outgoing import Outgoing
 from sip.overload import Overload, begins, put_off
@@ -70,6 +73,8 @@ class SipCore:
     `push` knows the apps that sleep (RFC 8599); None: no app is woken.
     `doors` knows which relays of a door phone DTMF may trigger; None: nothing is checked.
     `trunks` knows the ways to landlines; None: there are none.
+    `media` says which calls' media goes through the engine that carries out `MediaOffer`, `MediaAnswer` and `MediaDelete`; None:
+    there is none, and SDP passes untouched.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class SipCore:
         push: PushDirectory | None = None,
         doors: DoorDirectory | None = None,
         trunks: TrunkCore | None = None,
+        media: MediaRule | None = None,
     ) -> None:
         self._limits = limits or SipLimits()
         timers = timers or Timers()
@@ -158,6 +164,10 @@ class SipCore:
         )
         self._registration = Registration(self._location, self._limits, self._temporary, push, self._outputs.append)
         self._proxy.layer, self._proxy.waiting = self._layer, self._waiting
+        if media is not None:
+            self._proxy.media = OfferAnswer(
+                media, deadlines=self._deadlines, outputs=self._outputs, seconds=self._limits.media_seconds
+            )
         self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
         self._admission = Admission(
             directory=directory,
@@ -421,6 +431,21 @@ class SipCore:
     def pushed(self, serial: int, accepted: bool, reason: str, now: float) -> None:
         """The shell has carried out `Push` number `serial`, or could not; `reason` is one of a fixed set, "" if accepted."""
         self._proxy.pushed(serial, accepted, reason, now)
+
+    def media_told(self, outcome: MediaOutcome, now: float) -> None:
+        """What the media engine says, in any order but that of one call's requests."""
+        media = self._proxy.media
+        if isinstance(outcome, Digit):
+            ends = self._calls.parties(outcome.call_id, outcome.from_tag, outcome.to_tag)
+            if ends is not None:
+                self._outputs.append(KeyPressed(outcome.call_id.decode("utf-8", "replace"), ends[0], ends[1], outcome.digit))
+        elif media is None:
+            return
+        elif isinstance(outcome, MediaReady):
+            media.ready(outcome, now)
+        elif isinstance(outcome, MediaFailed):
+            media.refused(outcome, now)
+        # MediaEnded: a call that nothing is heard of any more. A proxy cannot hang up; its ends will, or its record ends by time.
 
     def _resume(self, parked: Parked, question: Question, now: float) -> None:
         request, flow, transaction = parked.request, parked.flow, parked.transaction

@@ -11,6 +11,7 @@ from sip.binding import LiveBinding
 from sip.directory import PushParameters, Question
 from sip.flow import Flow as Flow
 from sip.flow import parse_flow as parse_flow
+from sip.media_engine import MediaAnswer, MediaDelete, MediaOffer
 from sip.push import PushChange
 
 
@@ -98,7 +99,8 @@ class CallEnded(NamedTuple):
 
 
 class KeyPressed(NamedTuple):
-    """A DTMF key in an INFO of `account` inside the call was passed on to the door phone `door` (an account name)."""
+    """`account` pressed a key in its call with `door` (both account names): in an INFO that was passed on to that door phone, or
+    in relayed media, from either side. `key` is one of 0-9 * # A-D."""
 
     call_id: str
     account: str
@@ -189,6 +191,9 @@ Output = (
     | CallStarted
     | CallEnded
     | KeyPressed
+    | MediaOffer
+    | MediaAnswer
+    | MediaDelete
     | Refused
     | Authenticated
     | Malformed

@@ -14,6 +14,8 @@ class SipLimits:
     """Branches that wait for apps to wake up; past it an app is not waited for, and not pushed."""
     waiting_seconds: float = 30.0
     """How long an app that was called by its own number is waited for (a ring plan's stage has its own time)."""
+    media_seconds: float = 4.0
+    """How long an offer or answer waits for the media engine: longer than the engine itself needs to find out that it is down."""
     live_calls: int = 20_000
     call_seconds: float = 4 * 3600.0
     """After this a call whose BYE was never seen is taken for over."""

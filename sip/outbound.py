@@ -22,6 +22,7 @@ class Hop(NamedTuple):
     """Where a request inside a dialog goes: to the user's flow. `sender` is the user at the other end, last on `sender_flow`.
 
     `trunk` is the id of the trunk that the callee was reached over, "" for an account; `cseq_offset` see `cseq_offset.py`.
+    `relayed`: the dialog's media goes through the media engine.
     """
 
     sender: str
@@ -31,6 +32,7 @@ class Hop(NamedTuple):
     sender_flow: str
     trunk: str = ""
     cseq_offset: int = 0
+    relayed: bool = False
 
 
 class DialogTokens:
@@ -51,14 +53,17 @@ class DialogTokens:
         callee_flow: str,
         trunk: str = "",
         cseq_offset: int = 0,
+        relayed: bool = False,
     ) -> bytes:
         """The token for a dialog from `caller` to `callee` over these flows (`Flow.name`). Fit for the user part of a URI.
 
         A dialog over a trunk names it, and the offset of the leg to it.
         """
         parts = [caller, callee, caller_flow, callee_flow]
-        if trunk:
+        if trunk or relayed:
             parts += [trunk, str(cseq_offset)]
+        if relayed:
+            parts.append("r")
         facts = "\0".join(parts).encode("utf-8", "surrogateescape")
         return b"%b.%b" % (base64url.encode(facts), base64url.encode(self._sign(facts, call_id, caller_tag)))
 
@@ -80,9 +85,10 @@ class DialogTokens:
         parts = facts.decode("utf-8", "surrogateescape").split("\0")
         caller, callee, caller_flow, callee_flow = parts[:4]
         trunk, offset = (parts[4], int(parts[5])) if len(parts) > 4 else ("", 0)
+        relayed = len(parts) > 6
         if to_callee:
-            return Hop(caller, callee, callee_flow, True, caller_flow, trunk, offset)
-        return Hop(callee, caller, caller_flow, False, callee_flow, trunk, offset)
+            return Hop(caller, callee, callee_flow, True, caller_flow, trunk, offset, relayed)
+        return Hop(callee, caller, caller_flow, False, callee_flow, trunk, offset, relayed)
 
     def _sign(self, facts: bytes, call_id: bytes, caller_tag: bytes) -> bytes:
         # Each part is preceded by its length, so that no two different triples sign alike.

@@ -36,24 +36,34 @@ class Outgoing:
         out.prepend(b"via", self._own.via(flow, branch))
         return out
 
-    def to_target(self, request: Request, target: Target, branch: bytes, breadth: int, caller: str, caller_flow: Flow) -> Request:
-        """The copy for one branch. `breadth` is its share of Max-Breadth, 0 inside a dialog."""
+    def to_target(
+        self, request: Request, target: Target, branch: bytes, breadth: int, caller: str, caller_flow: Flow, relayed: bool = False
+    ) -> Request:
+        """The copy for one branch. `breadth` is its share of Max-Breadth, 0 inside a dialog. `relayed`: its media will be."""
         out = self.copy(request, target.uri, target.flow, branch)
         for hop in reversed(target.path):
             out.prepend(b"route", hop)
         if breadth:
             out.replace(b"max-breadth", b"%d" % breadth)
             if request.method in DIALOG_MAKERS:
-                self.record(out, request, target, caller, caller_flow)
+                self.record(out, request, target, caller, caller_flow, relayed=relayed)
         return out
 
     def record(
-        self, out: Request, request: Request, target: Target, caller: str, caller_flow: Flow, trunk: str = "", offset: int = 0
+        self,
+        out: Request,
+        request: Request,
+        target: Target,
+        caller: str,
+        caller_flow: Flow,
+        trunk: str = "",
+        offset: int = 0,
+        relayed: bool = False,
     ) -> None:
-        """Put our Record-Routes with the dialog's token on the copy. `trunk` and `offset`: see `DialogTokens.mint`."""
+        """Put our Record-Routes with the dialog's token on the copy. `trunk`, `offset`, `relayed`: see `DialogTokens.mint`."""
         flow = target.flow
         token = self._tokens.mint(
-            request.call_id, request.from_tag, caller, target.account, caller_flow.name, flow.name, trunk, offset
+            request.call_id, request.from_tag, caller, target.account, caller_flow.name, flow.name, trunk, offset, relayed
         )
         if self.records(caller_flow, flow) == 2:
             # The two sides reach us in different ways: one Record-Route for each (RFC 5658).

@@ -17,6 +17,7 @@ from sip.limits import SipLimits
 from sip.location import Location
 from sip.loop_detection import looping_branch
 from sip.message import Request, Response
+from sip.offer_answer import OfferAnswer
 from sip.outbound import Hop
 from sip.outgoing import Outgoing, is_large, max_breadth
 from sip.response_context import COMPLETED_ELSEWHERE, LOCAL_TIMEOUT, Branch, ResponseContext, WaitingBranch
@@ -46,6 +47,8 @@ class Proxy(WaitingOwner):
         self.layer: TransactionLayer
         self.waiting: WaitingRoom
         """Both set by the core: they and their user know each other."""
+        self.media: OfferAnswer | None = None
+        """Set by the core; None: media is not ours to touch."""
         self._outgoing = outgoing
         self._landlines = landlines
         self._location = location
@@ -92,6 +95,7 @@ class Proxy(WaitingOwner):
         context = ResponseContext(server, request, self, server.flow)
         server.user = context
         context.caller_account = hop.sender
+        context.relayed = hop.relayed
         flow = self._dialog_flow(request, hop, now)
         if flow is None:
             self._answer(context, 430, now)
@@ -116,7 +120,8 @@ class Proxy(WaitingOwner):
             out = self._landlines.acknowledgement(request, hop, flow, branch_id)
         else:
             out = self._outgoing.copy(request, request.uri, flow, branch_id)
-        self.layer.transmit(flow, out.to_bytes())
+        if self.media is None or not self.media.takes_ack(out, hop, flow, now):
+            self.layer.transmit(flow, out.to_bytes())
         return True
 
     def cancelled(self, server: ServerTransaction, now: float) -> None:
@@ -268,20 +273,40 @@ class Proxy(WaitingOwner):
         context, target = branch.context, branch.target
         request = context.request
         branch_id = looping_branch(self.layer.new_branch(), request)
+        relayed = self.media is not None and self.media.relays(context, target, isinstance(branch, LandlineBranch))
         if isinstance(branch, LandlineBranch):
             out = self._landlines.request(branch, branch_id)
         else:
-            out = self._outgoing.to_target(request, target, branch_id, breadth, context.caller_account, context.caller_flow)
+            caller = context.caller_account
+            out = self._outgoing.to_target(request, target, branch_id, breadth, caller, context.caller_flow, relayed)
         context.branches.append(branch)
         if context.call is not None:
             context.call.note(now, CallEvent.INVITE, target.account)
-        branch.client = self.layer.send(out, target.flow, branch, now, branch_id)
-        if not context.is_invite:
+        if not relayed or self.media is None or not self.media.takes_request(branch, out, branch_id, now):
+            self.offer_ready(branch, out, branch_id, now)
+
+    # What waited for the media engine (BranchOwner)
+
+    def offer_ready(self, branch: Branch, request: Request, branch_id: bytes, now: float) -> None:
+        branch.client = self.layer.send(request, branch.target.flow, branch, now, branch_id)
+        if not branch.context.is_invite:
             return
         self._start_timer_c(branch, now)
         if isinstance(branch, LandlineBranch) and branch.left:
             branch.silence = True
             self._deadlines.arm(branch, now + SILENCE_T1 * self._timers.t1)
+
+    def offer_refused(self, branch: Branch, status: int, now: float) -> None:
+        self._failure(branch, status, None, now)
+
+    def answer_ready(self, branch: Branch, response: Response, now: float) -> None:
+        if response.status >= 200 or not branch.context.cancelled_by_caller:
+            self._upstream(branch.context, response, now)
+
+    def _pass(self, branch: Branch, response: Response, now: float) -> None:
+        """Send a 1xx or 2xx on to the caller, after the media engine where it has SDP to rewrite."""
+        if branch.media is None or self.media is None or not self.media.takes_response(branch, response, now):
+            self._upstream(branch.context, response, now)
 
     def _dialog_flow(self, request: Request, hop: Hop, now: float) -> Flow | None:
         if hop.trunk and hop.to_callee:
@@ -323,7 +348,7 @@ class Proxy(WaitingOwner):
         if context.call is not None:
             context.call.ringing(branch.target.account, now)
         if not context.answered and not context.cancelled_by_caller:
-            self._upstream(context, response, now)
+            self._pass(branch, response, now)
 
     def _success(self, branch: Branch, response: Response, now: float) -> None:
         """The first 2xx wins; every further 2xx to an INVITE passes too, so that its call can be ended (16.7 step 5)."""
@@ -335,9 +360,11 @@ class Proxy(WaitingOwner):
         if isinstance(branch, LandlineBranch):
             self._landlines.over(branch, response.status, now)
         if context.is_invite or not context.answered:
-            self._upstream(context, response, now)
+            self._pass(branch, response, now)
         if context.answered:
             return
+        if self.media is not None and context.is_invite:
+            self.media.answered(branch, response.to_tag)
         context.answered = True
         context.stages.clear()
         context.due = NEVER
@@ -357,6 +384,8 @@ class Proxy(WaitingOwner):
         if isinstance(branch, LandlineBranch):
             self._landlines.over(branch, status, now)
             said = branch.said or status
+        if branch.media is not None and self.media is not None:
+            self.media.branch_ended(branch)
         if context.answered:
             return
         if context.call is not None and branch.cancel_reason is None:
@@ -440,6 +469,10 @@ class Proxy(WaitingOwner):
         if branch.status or branch.cancel_reason is not None or not branch.context.is_invite:
             return
         branch.cancel_reason = reason
+        if branch.client is None and self.media is not None:
+            # It waits for the media engine: no INVITE has left.
+            branch.status = 487
+            self.media.branch_ended(branch)
         if branch.provisional:
             self._send_cancel(branch, now)
 
@@ -484,6 +517,8 @@ class Proxy(WaitingOwner):
         context.due = NEVER
         if context.waiting:
             self.waiting.end(context, GIVEN_UP, now)
+        if self.media is not None and context.is_invite:
+            self.media.call_ended(context)
         if context.call is not None:
             self._calls.unanswered(context.call, status, context.cancelled_by_caller, now)
 

@@ -11,6 +11,7 @@ from sip.call_record import Call
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import Timed
 from sip.flow import Flow
+from sip.media_leg import MediaLeg
 from sip.message import Request, Response
 from sip.server_transaction import ServerTransaction
 from sip.target_set import Target
@@ -34,6 +35,7 @@ class Branch(Timed):
         "client",
         "context",
         "heard",
+        "media",
         "moved_from",
         "owner",
         "provisional",
@@ -48,6 +50,9 @@ class Branch(Timed):
         self.target = target
         self.owner = owner
         self.client: ClientTransaction | None = None
+        """None while the request waits for the media engine."""
+        self.media: MediaLeg | None = None
+        """None where its media is not ours to relay."""
         self.provisional = False
         self.heard = False
         """A provisional response other than 100 has come, or a final one."""
@@ -106,6 +111,18 @@ class BranchOwner:
         """A stage has rung long enough, or a non-INVITE needs its 100 (RFC 4320)."""
         raise NotImplementedError
 
+    def offer_ready(self, branch: Branch, request: Request, branch_id: bytes, now: float) -> None:
+        """The engine is done with what the request carries: it may leave."""
+        raise NotImplementedError
+
+    def offer_refused(self, branch: Branch, status: int, now: float) -> None:
+        """There is no media for this branch, and the request has not left."""
+        raise NotImplementedError
+
+    def answer_ready(self, branch: Branch, response: Response, now: float) -> None:
+        """The engine is done with what the response carries: it may go to the caller."""
+        raise NotImplementedError
+
 
 class ResponseContext(Timed):
     """All branches of one request, over all stages of its destination."""
@@ -124,6 +141,7 @@ class ResponseContext(Timed):
         "landlines",
         "owner",
         "refusal",
+        "relayed",
         "request",
         "server",
         "stages",
@@ -152,6 +170,8 @@ class ResponseContext(Timed):
         self.answered = False
         """A final response went to the caller; for an INVITE only further 2xx may follow."""
         self.cancelled_by_caller = False
+        self.relayed = False
+        """The media of the dialog goes through the engine already."""
 
     def fire(self, now: float) -> None:
         self.owner.context_due(self, now)

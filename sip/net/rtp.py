@@ -18,6 +18,8 @@ RECEIVE_BUFFER = 256 * 1024
 """SO_RCVBUF of a port: a second of video, or five of voice, through a stall of the loop."""
 TRIES = 64
 """Pairs tried for one stream where another program holds ports of the range."""
+SAYS_AGAIN = 60.0
+"""Seconds between two log lines about a range that is used up."""
 _TOS = 0xB8
 """DSCP EF, for voice and its picture (RFC 4594)."""
 
@@ -51,7 +53,7 @@ class RtpRelay:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._relay = Relay(self, {is_ipv6(one.advertise): one.advertise for one in addresses}, self._is_own, told, limits)
-        self._said_full = False
+        self._says_full_from = 0.0
         self.send_errors = 0
         """Packets the kernel would not take."""
 
@@ -117,8 +119,9 @@ class RtpRelay:
             for opened, terminal in zip(pair, (rtp, rtcp), strict=True):
                 self._read(opened, terminal)
             return port
-        if not self._said_full:
-            self._said_full = True
+        assert self._loop is not None
+        if self._loop.time() >= self._says_full_from:
+            self._says_full_from = self._loop.time() + SAYS_AGAIN
             self.log.warn(
                 "the media relay has no free port of {first}-{last}: calls get 503. Widen media.first_port to media.last_port",
                 first=free.first,
@@ -133,7 +136,6 @@ class RtpRelay:
             self._resting = [one for one in self._resting if one[0] is not opened]
             opened.close()
         self._free[ipv6].give_back(port)
-        self._said_full = False
 
     def _pair(self, ipv6: bool, port: int) -> tuple[socket.socket, socket.socket]:
         host = self._bind[ipv6]

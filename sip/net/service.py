@@ -28,6 +28,7 @@ from sip.events import (
     Send,
 )
 from sip.flow import Flow
+from sip.media_engine import MediaAnswer, MediaDelete, MediaOffer, MediaOutcome, MediaRequest
 from sip.net.deadline import DeadlineTimer
 from sip.net.stream import Connection, PlainFraming, Seat, StreamLimits, Streams
 from sip.net.udp import UdpSocket
@@ -72,8 +73,9 @@ class SipService:
 
     `on_bindings(aor, bindings)` gets an AOR's new bindings; `on_call(ended, wall)` the wall time of the end;
     `observe` every output, in order, before it is carried out; `on_push` what is to wake an app, to be answered with `pushed`;
-    `on_push_changed` how an app wants to be woken; `on_key` the keys that were passed on to door phones. All are called in the
-    loop and must not block or raise. `clock` is monotonic, `wall` the wall clock, both in seconds.
+    `on_push_changed` how an app wants to be woken; `on_key` the keys passed on to door phones; `on_media` what the media engine
+    is to do, to be answered with `media_told`, also before it returns. All are called in the loop and must not block or raise.
+    `clock` is monotonic, `wall` the wall clock, both in seconds.
     """
 
     log = Logger()
@@ -94,12 +96,15 @@ class SipService:
         stream_limits: StreamLimits | None = None,
         websocket_origins: Iterable[str] = (),
         on_key: Callable[[KeyPressed], None] = lambda pressed: None,
+        on_media: Callable[[MediaRequest], None] = lambda _request: None,
     ) -> None:
         self._core = core
         self._facts = facts
         self._on_bindings = on_bindings
         self._on_call = on_call
         self._on_key = on_key
+        self._on_media = on_media
+        self._pumping = False
         self._observe = observe
         self._on_push = on_push
         self._on_push_changed = on_push_changed
@@ -207,6 +212,15 @@ class SipService:
             self._bug("push")
         self._pump()
 
+    def media_told(self, outcome: MediaOutcome) -> None:
+        """What the media engine says of what `on_media` asked, and of the keys it hears."""
+        try:
+            self._core.media_told(outcome, self._clock())
+        except Exception:
+            self._bug("media outcome")
+        if not self._pumping:
+            self._pump()
+
     @property
     def receive_buffers(self) -> tuple[int, ...]:
         """Octets of receive buffer the kernel gave to each socket."""
@@ -280,14 +294,18 @@ class SipService:
 
     def _pump(self) -> None:
         """Carry out what the core has to say, then arm the timer for what it waits for."""
-        # To send on a stream that is gone makes further outputs.
-        while outputs := self._core.take():
-            for output in outputs:
-                self._observe(output)
-                if type(output) is Send:
-                    self._send(output)
-                else:
-                    self._carry_out(output)
+        self._pumping = True
+        try:
+            # To send on a stream that is gone makes further outputs, and so does a media engine that answers at once.
+            while outputs := self._core.take():
+                for output in outputs:
+                    self._observe(output)
+                    if type(output) is Send:
+                        self._send(output)
+                    else:
+                        self._carry_out(output)
+        finally:
+            self._pumping = False
         if self._timer is not None:
             self._timer.arm(self._core.next_deadline())
 
@@ -308,6 +326,8 @@ class SipService:
             self._on_bindings(output.aor, output.bindings)
         elif isinstance(output, CallEnded):
             self._on_call(output, self._wall())
+        elif isinstance(output, (MediaOffer, MediaAnswer, MediaDelete)):
+            self._on_media(output)
         elif isinstance(output, KeyPressed):
             self._on_key(output)
         elif isinstance(output, Authenticated):

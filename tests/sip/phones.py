@@ -10,6 +10,7 @@ from sip.digest import answer
 from sip.directory import UNKNOWN, Absent, AccountFacts, DoorFacts, PushDirectory
 from sip.events import Fetch, Flow, Send
 from sip.limits import SipLimits
+from sip.media_rule import MediaRule
 from sip.message import Message, Request, Response
 from sip.parser import parse
 from sip.responses import make_response
@@ -140,16 +141,33 @@ class Phone:
             request.set_top(b"via", via.raw.replace(via.branch, b"z9hG4bKt%d" % next(_SERIAL)))
         return request.to_bytes()
 
-    def reply(self, request: Request, status: int, *, tag: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    def reply(
+        self,
+        request: Request,
+        status: int,
+        *,
+        tag: bytes = b"",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        body: bytes = b"",
+    ) -> bytes:
         """A response to a request that came; dialog-making ones carry Contact and the Record-Routes."""
         extra = [(b"record-route", value) for value in request.all(b"record-route")] if 100 < status < 300 else []
         extra.append((b"contact", b"<" + self.contact + b">"))
         extra += headers
         to_tag = b"" if status == 100 else tag or b"tag-" + self.letter.encode()
-        return make_response(request, status, to_tag=to_tag, extra=extra).to_bytes()
+        response = make_response(request, status, to_tag=to_tag, extra=extra)
+        response.body = body
+        return response.to_bytes()
 
     def in_dialog(
-        self, method: bytes, answered: Response, invite: Request, *, cseq: int = 0, headers: tuple[bytes, ...] = ()
+        self,
+        method: bytes,
+        answered: Response,
+        invite: Request,
+        *,
+        cseq: int = 0,
+        headers: tuple[bytes, ...] = (),
+        body: bytes = b"",
     ) -> bytes:
         """A request of the caller inside the dialog that `answered` (a 2xx or 1xx to `invite`) made."""
         contact = answered.get(b"contact") or b""
@@ -162,9 +180,12 @@ class Phone:
             call_id=invite.call_id,
             cseq=cseq or (invite.cseq[0] if method == b"ACK" else invite.cseq[0] + 1),
             headers=(*routes, *headers),
+            body=body,
         )
 
-    def in_dialog_as_callee(self, method: bytes, invite: Request, *, tag: bytes = b"", headers: tuple[bytes, ...] = ()) -> bytes:
+    def in_dialog_as_callee(
+        self, method: bytes, invite: Request, *, tag: bytes = b"", headers: tuple[bytes, ...] = (), body: bytes = b""
+    ) -> bytes:
         """A request of the callee inside the dialog that its 2xx to `invite` (as it received it) made."""
         routes = [b"Route: " + value for value in invite.all(b"record-route")]
         contact = (invite.get(b"contact") or b"").strip(b"<>")
@@ -175,6 +196,7 @@ class Phone:
             tag=tag or b"tag-" + self.letter.encode(),
             call_id=invite.call_id,
             headers=(*routes, *headers),
+            body=body,
         )
         return data.replace(b"From: <sip:%b@gw.test>" % self.user.encode(), b"From: <sip:%b@gw.test>" % self.user.encode())
 
@@ -189,6 +211,7 @@ class Stage:
         timers: Timers | None = None,
         push: PushDirectory | None = None,
         trunks: TrunkCore | None = None,
+        media: MediaRule | None = None,
     ) -> None:
         self.directory = Accounts()
         self.core = SipCore(
@@ -203,6 +226,7 @@ class Stage:
             push=push,
             doors=self.directory,
             trunks=trunks,
+            media=media,
         )
         self.phones: dict[str, Phone] = {}
         self.book = Playbook(self.core, self._name)
