@@ -60,6 +60,7 @@ class Census(NamedTuple):
     calls: int
     parked: int
     waiting: int
+    media: int
     aors: int
     bindings: int
 
@@ -522,6 +523,7 @@ class SipCore:
             calls=len(self._calls),
             parked=len(self._admission.parking),
             waiting=len(self._waiting),
+            media=0 if self._proxy.media is None else len(self._proxy.media),
             aors=len(self._location),
             bindings=self._location.binding_count,
         )

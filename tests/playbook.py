@@ -71,8 +71,10 @@ class Playbook:
         assert not self._unseen, f"never looked at: {self._unseen}"
 
     def _collect(self) -> None:
-        for output in self.core.take():
-            self.outputs.append(output)
-            line = self._name(output)
-            if line is not None:
-                self._unseen.append(line)
+        # As the shell does: carrying out an output may make further ones.
+        while outputs := self.core.take():
+            for output in outputs:
+                self.outputs.append(output)
+                line = self._name(output)
+                if line is not None:
+                    self._unseen.append(line)
