@@ -11,8 +11,10 @@ from registry.trunk import SiteLandlines
 from sip.binding import LiveBinding
 from sip.core import SipCore
 from sip.directory import UNKNOWN, Absent, AccountFacts, PushParameters, Question
-from sip.events import CallEnded, Malformed, Output, Push, PushChanged, Refused
+from sip.events import CallEnded, KeyPressed, Malformed, Output, Push, PushChanged, Refused
 from sip.limits import SipLimits
+from sip.media_engine import MediaRequest
+from sip.media_rule import MediaRule
 from sip.net.service import SipService
 from sip.net.stream import StreamLimits
 from sip.push import applied
@@ -23,7 +25,12 @@ class Gateway:
     """The service, what it was told to keep, and what it said."""
 
     def __init__(
-        self, limits: SipLimits | None, secret: bytes, streams: StreamLimits | None = None, trunks: TrunkCore | None = None
+        self,
+        limits: SipLimits | None,
+        secret: bytes,
+        streams: StreamLimits | None = None,
+        media: MediaRule | None = None,
+        trunks: TrunkCore | None = None,
     ) -> None:
         self.accounts: dict[str, AccountFacts] = {}
         self.plans: dict[tuple[str, str], RingPlan] = {}
@@ -40,6 +47,8 @@ class Gateway:
         self.apps: dict[str, tuple[PushParameters, ...]] = {}
         """How each account's apps are woken, as REGISTERs said."""
         self.on_push: Callable[[Push], None] = lambda _push: None
+        self.on_media: Callable[[MediaRequest], None] = lambda _request: None
+        self.keys: list[KeyPressed] = []
         self.heard: Callable[[Output], None] = lambda _output: None
         self.core = SipCore(
             directory=self,
@@ -52,6 +61,7 @@ class Gateway:
             started=time.monotonic(),
             push=self,
             trunks=trunks,
+            media=media,
         )
         self.service = SipService(
             self.core,
@@ -61,6 +71,8 @@ class Gateway:
             observe=self._observe,
             on_push=lambda push: self.on_push(push),
             on_push_changed=self._push_changed,
+            on_key=self.keys.append,
+            on_media=lambda request: self.on_media(request),
             clock=time.monotonic,
             wall=time.time,
             entropy=os.urandom,
@@ -113,9 +125,10 @@ async def gateway(
     secret: bytes = b"",
     bindings: Mapping[str, tuple[Binding, ...]] | None = None,
     streams: StreamLimits | None = None,
+    media: MediaRule | None = None,
 ) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A running gateway and its address. At the end: no input may have raised inside it."""
-    running = Gateway(limits, secret or os.urandom(32), streams)
+    running = Gateway(limits, secret or os.urandom(32), streams, media)
     for aor, stored in (bindings or {}).items():
         running.service.load_bindings(aor, stored)
     address = await running.service.start(host, 0)
