@@ -1,15 +1,14 @@
 """baresip, a real SIP phone: it registers over UDP, TCP and TLS, and any of the three calls any other through the gateway."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.system.baresip import Baresip, baresip_in
 from tests.system.peers import free_tcp_port, needs
 from tests.system.stream_peer import Streams, stream_gateway
 
@@ -36,29 +35,6 @@ module_app ctrl_tcp.so
 """
 
 
-class Baresip:
-    """One baresip, told what to do over its JSON control socket."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def seen(self, kind: str, seconds: float = 10.0) -> dict[str, Any]:
-        """Wait for an event of this type; others are passed over."""
-        async with asyncio.timeout(seconds):
-            while True:
-                size = int((await self._reader.readuntil(b":"))[:-1])
-                said = json.loads((await self._reader.readexactly(size + 1))[:-1])
-                if said.get("type") == kind:
-                    return dict(said)
-
-    def tell(self, command: str, params: str = "") -> None:
-        text = json.dumps({"command": command, "params": params, "token": "t"}).encode()
-        self._writer.write(b"%d:%b," % (len(text), text))
-
-    def close(self) -> None:
-        self._writer.close()
-
-
 def _folder(site: Streams, user: str, control: int, parent: Path) -> Path:
     """baresip's configuration: one account, answering by itself."""
     folder = parent / user
@@ -76,31 +52,8 @@ def _folder(site: Streams, user: str, control: int, parent: Path) -> Path:
 async def baresip(site: Streams, user: str, parent: Path) -> AsyncIterator[Baresip]:
     """A running baresip, which answers calls by itself."""
     control = free_tcp_port()
-    folder = _folder(site, user, control, parent)
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            "baresip", "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
-        )
-    try:
-        phone = Baresip(*await _control(control, process))
-        try:
-            yield phone
-        finally:
-            phone.close()
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-async def _control(port: int, process: asyncio.subprocess.Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """baresip says nowhere that its control socket is open, so it is tried until it is."""
-    async with asyncio.timeout(10):
-        while True:
-            assert process.returncode is None
-            with suppress(ConnectionRefusedError):
-                return await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.sleep(0.05)
+    async with baresip_in(_folder(site, user, control, parent), control) as phone:
+        yield phone
 
 
 async def _registered(site: Streams) -> None:
