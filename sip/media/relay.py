@@ -211,8 +211,12 @@ class Relay:
         """The session, whoever made this offer, and the other side."""
         session = self._sessions.get((key.call_id, key.from_tag))
         if session is not None:
+            # By branch first: it is ours, and two phones of one make may draw the same tag.
             for fork in session.forks:
-                if (key.branch and fork.branch == key.branch) or (key.to_tag and fork.tag == key.to_tag):
+                if key.branch and fork.branch == key.branch:
+                    return session, session.offerer, fork
+            for fork in session.forks:
+                if key.to_tag and fork.tag == key.to_tag:
                     return session, session.offerer, fork
         session = self._sessions.get((key.call_id, key.to_tag)) if key.to_tag else None
         if session is not None:
