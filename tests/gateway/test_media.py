@@ -4,9 +4,10 @@ import pytest
 
 from gateway.config import Config, Listen, Media
 from gateway.errors import StartError
-from gateway.media import media_engine, relay_addresses
+from gateway.media import media_engine, media_rule, relay_addresses
 from gateway.metrics import Metrics
 from sip.media_engine import MediaFailed, MediaKey, MediaOffer, MediaOutcome
+from sip.media_rule import MediaRule
 from sip.net.rtp import RelayAddress, RtpRelay
 from sip.net.rtpengine import RtpengineClient
 
@@ -50,3 +51,10 @@ def test_addresses() -> None:
 def test_a_public_address_that_nothing_is_behind() -> None:
     with pytest.raises(StartError, match=r"media\.addresses"):
         relay_addresses(Config(media=Media(addresses=("10.0.0.5",), public_addresses=("2001:db8::5",))))
+
+
+def test_which_calls_the_core_asks_about() -> None:
+    assert media_rule(Config()) is None
+    assert media_rule(Config(media=Media(engine="relay"))) == MediaRule()
+    assert media_rule(Config(media=Media(engine="relay", relay="always"))) == MediaRule(always=True)
+    assert media_rule(Config(media=Media(engine="rtpengine", rtpengine=("192.0.2.1:2223",)))) == MediaRule(bridges=True)
