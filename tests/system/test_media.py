@@ -127,6 +127,22 @@ async def test_an_end_closes_the_ports(make: Make, phone: Callable[..., Phone]) 
         assert not bound(place[1])
 
 
+async def test_an_offer_in_the_2xx_and_its_answer_in_the_ack(make: Make, phone: Callable[..., Phone]) -> None:
+    """The keys are the proxy's: both tags and our branch with the offer, the tags alone with the answer and the end."""
+    async with site_with(make) as site:
+        door, monitor = phone("door"), phone("monitor")
+        await site.offer(MediaKey(b"call", monitor.tag, door.tag, b"z9hG4bK1"), monitor, door)
+        await site.answer(MediaKey(b"call", monitor.tag, door.tag), door, monitor)
+        await heard(monitor.audio, door.say(0, b"who is it"))
+        await heard(door.audio, monitor.say(0, b"come in"))
+        used = [door.place(0)[1], monitor.place(0)[1]]
+        assert all(bound(port) for port in used)
+        site.delete(MediaKey(b"call", door.tag, monitor.tag))
+        async with asyncio.timeout(5):
+            while any(bound(port) for port in used):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.02)
+
+
 async def test_hold_and_a_move_by_a_new_offer(make: Make, phone: Callable[..., Phone]) -> None:
     async with site_with(make) as site:
         door, monitor, elsewhere = phone("door"), phone("monitor"), phone("monitor")
