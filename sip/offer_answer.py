@@ -93,11 +93,12 @@ class OfferAnswer:
         self._outputs.append(MediaOffer(key, leg.number, sdp, caller.host, callee.host, toward))
         return True
 
-    def takes_ack(self, out: Request, hop: Hop, flow: Flow, now: float) -> bool:
-        """The ACK of a 2xx is about to leave; SDP in it is the answer to the offer in the 2xx. True: it waits, or is dropped."""
+    def takes_ack(self, request: Request, out: Request, hop: Hop, flow: Flow, now: float) -> bool:
+        """The ACK of a 2xx (`request` as it came, `out` as it leaves); SDP in it is the answer to the offer in the 2xx. True: it
+        waits, or is dropped."""
         sdp = sdp_of(out)
         source = parse_flow(hop.sender_flow) if sdp else None
-        if source is None or not (hop.relayed or is_relayed(self._rule, source, flow)):
+        if source is None or not (hop.relayed or is_relayed(self._rule, source, flow, hop.trunk != "")):
             return False
         if self._acks >= _MOST_ACKS:
             return True
@@ -105,7 +106,7 @@ class OfferAnswer:
         number = self._next()
         hold = self._holds[number] = Hold(number, None, out, flow, self)
         self._deadlines.arm(hold, now + self._seconds)
-        key = MediaKey(out.call_id, out.to_tag, out.from_tag)
+        key = MediaKey(request.call_id, request.to_tag, request.from_tag)
         self._outputs.append(MediaAnswer(key, number, sdp, source.host, True))
         return True
 

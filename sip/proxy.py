@@ -95,7 +95,7 @@ class Proxy(WaitingOwner):
         context = ResponseContext(server, request, self, server.flow)
         server.user = context
         context.caller_account = hop.sender
-        context.relayed = hop.relayed
+        context.relayed = hop.relayed or hop.trunk != ""
         flow = self._dialog_flow(request, hop, now)
         if flow is None:
             self._answer(context, 430, now)
@@ -120,7 +120,7 @@ class Proxy(WaitingOwner):
             out = self._landlines.acknowledgement(request, hop, flow, branch_id)
         else:
             out = self._outgoing.copy(request, request.uri, flow, branch_id)
-        if self.media is None or not self.media.takes_ack(out, hop, flow, now):
+        if self.media is None or not self.media.takes_ack(request, out, hop, flow, now):
             self.layer.transmit(flow, out.to_bytes())
         return True
 
