@@ -11,6 +11,7 @@ from sip.directory import AccountFacts
 from sip.events import CallEnded, Dial, GatewayHeard, Refused
 from sip.flow import Flow
 from sip.limits import SipLimits
+from sip.media_rule import MediaRule
 from sip.message import Request
 from sip.own_address import OwnAddress
 from sip.trunk_core import TrunkCore
@@ -34,11 +35,11 @@ def trunk(name: str = "t", gateways: tuple[str, ...] = (FIRST, SECOND), **fields
 class CarrierStage(phones.Stage):
     """Letters: D the door that calls, M a monitor, C and S the gateways of the trunk."""
 
-    def __init__(self, *trunks: TrunkFacts, limits: SipLimits | None = None) -> None:
+    def __init__(self, *trunks: TrunkFacts, limits: SipLimits | None = None, media: MediaRule | None = None) -> None:
         self.trunks = TrunkCore(own=OwnAddress(frozenset((b"gw.test",)), {}), entropy=entropy(99))
         self.trunks.advertise("udp", "192.0.2.1", ("192.0.2.1", 5060))
         self.trunks.advertise("tcp", "192.0.2.1", ("192.0.2.1", 5060))
-        super().__init__(trunks=self.trunks, limits=limits)
+        super().__init__(trunks=self.trunks, limits=limits, media=media)
         self.configure(*trunks)
         self.first = self.add(Phone("C", "carrier", FIRST))
         self.second = self.add(Phone("S", "carrier", SECOND))
