@@ -1,12 +1,12 @@
 """The bodies of `/devices`, and what a device's autop commands may say."""
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
+from admin_api.autop_lines import AutopLines, masked, unmasked
 from admin_api.models import (
     Body,
     Flag,
@@ -20,32 +20,12 @@ from admin_api.models import (
     timestamp,
 )
 from admin_api.schedule_models import ScheduleBody, always, schedule_body, schedule_of
-from autop.cfg_format import is_secret, parse_commands
+from autop.commands import settle
 from registry.records import AccessMethod, ContactDisplay, Device, DeviceKind, Relay, Transmission
-
-MASK = "********"
-"""Stands for a secret value in answers; sent back, it keeps the value that is stored."""
-_OWNED = re.compile(
-    r"Config\.(?:Autoprovision\..*|Portico\..*|Account\d*\.(?:"
-    r"GENERAL\.(?:Enable|UserName|AuthName|Pwd)|SIP\.(?:Server|Port|TransType)\d*|OUTPROXY\..*))",
-    re.ASCII | re.IGNORECASE,
-)
-"""Settings that only the gateway writes: autop itself, the channel, the account's name, password, server and transport."""
 
 TransmissionName = Literal["udp", "tcp", "tls", "dns-srv"]
 KindCode = Literal[0, 1, 2, 3, 50]
-AutopLine = Annotated[str, Field(max_length=1024)]
 DtmfCode = Annotated[str, ascii_matching(r"[0-9#*]{0,8}", "at most 8 of 0-9 # and *; empty for none")]
-
-
-def _check_commands(lines: list[str]) -> list[str]:
-    """Every line is `Config.<Group>.<SECTION>.<Item> = value` and none sets what the gateway owns; all faults at once."""
-    found = parse_commands(lines)
-    faults = [str(fault) for fault in found.faults]
-    faults += [f"{key} is set by the gateway" for key in found.settings if _OWNED.fullmatch(key)]
-    if faults:
-        raise ValueError("; ".join(faults))
-    return lines
 
 
 def _usual_methods() -> list[AccessMethod]:
@@ -87,7 +67,9 @@ class DeviceBody(Body):
     ] = False
     contact_display: Annotated[ContactDisplay, Field(description="Whom its contacts show (manual, L191).")] = ContactDisplay.ALL
     schedule: Annotated[ScheduleBody, Field(default_factory=always)]
-    autop_commands: Annotated[list[AutopLine], Field(default_factory=list, max_length=200), AfterValidator(_check_commands)]
+    autop_commands: Annotated[
+        AutopLines, Field(description="Lines for this device; of equal keys the last is kept (manual, L254).")
+    ]
 
 
 class AccountName(BaseModel):
@@ -195,24 +177,8 @@ def settings_of(body: DeviceBody, present: Device | None) -> dict[str, object]:
         "monitor_after_ring": body.monitor_after_ring,
         "contact_display": body.contact_display,
         "schedule": schedule_of(body.schedule),
-        "autop_commands": unmasked(body.autop_commands, present.autop_commands if present else ()),
+        "autop_commands": settle(unmasked(body.autop_commands, present.autop_commands if present else ())).lines,
     }
-
-
-def masked(line: str) -> str:
-    """An autop command as an answer may hold it."""
-    key, equals, _value = line.partition("=")
-    return f"{key}= {MASK}" if equals and is_secret(key.strip()) else line
-
-
-def unmasked(lines: list[str], stored: tuple[str, ...]) -> tuple[str, ...]:
-    """`lines` with masked values put back from the stored lines of the same key."""
-    known = {line.partition("=")[0].strip().lower(): line for line in stored}
-    return tuple(known.get(line.partition("=")[0].strip().lower(), line) if _is_mask(line) else line for line in lines)
-
-
-def _is_mask(line: str) -> bool:
-    return line.partition("=")[2].strip() == MASK
 
 
 def model_faults(model: str, kind: DeviceKind, known: Mapping[str, DeviceKind]) -> list[tuple[str, str]]:

@@ -30,7 +30,12 @@ _KEY = re.compile(r"Config(?:\.[A-Za-z0-9_-]{1,40}){2,3}", re.ASCII)
 _LINE = re.compile(r"[ \t]*(Config(?:\.[A-Za-z0-9_-]{1,40}){2,3})[ \t]*=(.*)", re.ASCII | re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TEXT_ITEM = re.compile(r"(?:Label|DisplayName|UserName|AuthName|RelayName[A-D]|Pwd|Password)(?:\d{1,2})?", re.ASCII)
-_SECRET_ITEM = re.compile(r"(?:Pwd|Password|Passwd|Key|Token|Code)(?:\d{1,2}|16|16Mac)?", re.ASCII | re.IGNORECASE)
+_SECRET_ITEM = re.compile(
+    r"[A-Za-z0-9_-]{0,40}(?:Pwd|Password|Passwd|Pass|Key|Token|Code|Pin|Secret)(?:\d{1,2}|16Mac)?", re.ASCII | re.IGNORECASE
+)
+_SECRET_VALUE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@]*@|[^/]*/autop/)")
+MASK = "********"
+"""Stands for a secret value where people read; sent back, it keeps the value that is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,11 @@ def is_key(text: str) -> bool:
 def is_secret(key: str) -> bool:
     """Whether a value under `key` is to be masked where people read it (previews, diffs)."""
     return _SECRET_ITEM.fullmatch(key.rpartition(".")[2]) is not None
+
+
+def masked(key: str, value: str) -> str:
+    """`value` as people may read it: the mask for a secret, also for a URL that holds a login or a device's token."""
+    return MASK if value and (is_secret(key) or _SECRET_VALUE.match(value)) else value
 
 
 def check_value(key: str, value: str) -> str:
@@ -124,20 +134,6 @@ def parse_commands(lines: Iterable[str]) -> Commands:
         rows[key.lower()] = (row, key)
         settings[key] = value
     return Commands(settings, tuple(sorted(replaced)), tuple(faults))
-
-
-def merge(*layers: Settings) -> dict[str, str]:
-    """Layers from general to particular; a later one wins key by key.
-
-    Keys are the same whatever their case (devices accept `General.Username` for `GENERAL.UserName`), and the first layer's
-    spelling and place stay, so that an override changes one line of the file and nothing else.
-    """
-    merged: dict[str, str] = {}
-    spelling: dict[str, str] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            merged[spelling.setdefault(key.lower(), key)] = value
-    return merged
 
 
 def write(settings: Settings) -> bytes:

@@ -1,15 +1,16 @@
 """`render(device, facts)`: a device's configuration as the exact bytes it fetches.
 
 Pure and deterministic: the same device and facts give the same bytes, on any node, at any time, because devices hash the
-file and apply it again when it differs. Layers from general to particular are merged key by key: profile (which knows
-model, site and device), then the device's own autop commands, of which the last wins.
+file and apply it again when it differs. `compose` gives the same file line by line, each with the layer it came from (layers.py).
 """
 
 from dataclasses import dataclass, field
 
 from autop import catalogue
-from autop.cfg_format import MAX_URL, merge, parse_commands, write
+from autop.cfg_format import MAX_URL, write
+from autop.commands import settings_of
 from autop.errors import RejectedValue
+from autop.layers import Composed, Layer, lay
 from autop.settings import (
     AutopPoll,
     AutopSettings,
@@ -33,12 +34,22 @@ class Zone:
 
 
 @dataclass(frozen=True, slots=True)
+class OneTime:
+    """One-Time Autop lines to be delivered. `id` stands in a comment on top: the same lines entered again are other bytes, so a
+    device that compares MD5s applies them again."""
+
+    id: str
+    lines: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What `render` needs to know beside the device's record. Secrets are in the clear here and only here.
 
     `token` is the device's autop token. `channel_key` empty: no channel. `door_relays`: relays that an indoor monitor may
     open (ignored for other kinds). `contacts`: whom a guard phone can dial. `zone` None: the device keeps its own.
-    `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings.
+    `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings. `commands`: operators' lines by layer,
+    but for the device's own, which its record holds.
     """
 
     settings: AutopSettings
@@ -53,6 +64,8 @@ class Facts:
     buttons: tuple[str, ...] | None = None
     direct_ip: bool = False
     dial_seconds: int = 0
+    commands: tuple[tuple[Layer, tuple[str, ...]], ...] = field(default=(), repr=False)
+    one_time: OneTime | None = None
 
 
 def render(device: Device, facts: Facts) -> bytes:
@@ -62,10 +75,24 @@ def render(device: Device, facts: Facts) -> bytes:
     or a transmission type that the node does not offer): a device keeps its present configuration rather than get a broken one.
     Labels are repaired instead, and autop commands that are not well formed are left out; both are refused where entered.
     """
+    return write_lines(compose(device, facts), facts.one_time)
+
+
+def compose(device: Device, facts: Facts) -> tuple[Composed, ...]:
+    """The lines of this device's file with the layer of each. Raises as `render` does, but for values that only writing checks."""
     row = catalogue.model(device.model)
     profile = catalogue.PROFILES[device.kind]
-    own = parse_commands(device.autop_commands).settings
-    return write(merge(dict(profile.lines(device_settings(device, facts), row)), own))
+    entered = [*facts.commands, (Layer.DEVICE_COMMANDS, device.autop_commands)]
+    if facts.one_time is not None:
+        entered.append((Layer.ONE_TIME, facts.one_time.lines))
+    operator = [(layer, settings_of(lines)) for layer, lines in entered if lines]
+    return lay(device.kind, profile.lines(device_settings(device, facts), row), operator)
+
+
+def write_lines(lines: tuple[Composed, ...], one_time: OneTime | None = None) -> bytes:
+    """Composed lines as the file. Raises RejectedValue."""
+    body = write({line.key: line.value for line in lines})
+    return body if one_time is None else b"# One-Time Autop " + one_time.id.encode() + b"\n" + body
 
 
 def device_settings(device: Device, facts: Facts) -> DeviceSettings:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgpack
 
 from registry.call_types import CustomPlan
+from registry.configuration import AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
 from registry.errors import UnreadableRecord
 from registry.location import AorBindings, AorPush
 from registry.mac import MacAddress
@@ -52,13 +53,18 @@ KINDS: dict[str, type[Any]] = {
     "AorPush": AorPush,
     "ApiToken": ApiToken,
     "AuditEntry": AuditEntry,
+    "AutopCommands": AutopCommands,
+    "AutopRevision": AutopRevision,
     "CallRecord": CallRecord,
     "CustomPlan": CustomPlan,
     "Department": Department,
     "Device": Device,
+    "DeviceFetches": DeviceFetches,
     "DoorEvent": DoorEvent,
+    "FetchedFile": FetchedFile,
     "IdempotencyKey": IdempotencyKey,
     "LibraryMac": LibraryMac,
+    "OneTimeAutop": OneTimeAutop,
     "RelayState": RelayState,
     "RemoteSession": RemoteSession,
     "RingPlan": RingPlan,

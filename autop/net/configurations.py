@@ -6,29 +6,32 @@ Rendered bytes are cached under the versions of all that went into them, so that
 
 import hmac
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
 from autop.fingerprint import strong_etag
 from autop.identify import Asked, MacFile, PhonebookFile
+from autop.layers import Composed
 from autop.net.neighbours import Neighbours
+from autop.net.one_time import OneTimeDelivery, one_time
+from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
 from autop.net.zones import zone
 from autop.observer import Outcome, Reason
 from autop.phonebook import write_phonebook
 from autop.profiles.base import ButtonKey
-from autop.render import Facts, render
+from autop.render import Facts, OneTime, compose, render, write_lines
 from autop.settings import MAX_BUTTON_NUMBERS, MAX_SPEED_DIALS, AutopSettings, Contact
+from registry.configuration import OneTimeAutop, device_scope
 from registry.errors import BadSeal, RegistryError
 from registry.location import AorBindings
 from registry.mac import MacAddress
 from registry.records import Account, Device, DeviceKind, Relay, Site
-from registry.store import Record, Stored
+from registry.store import Stored
 from registry.vault import Vault
-
-R = TypeVar("R", bound=Record)
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Rendered bytes kept: about 27,000 configurations of 1.9 KB."""
@@ -37,12 +40,6 @@ _ENTRY_COST = 600
 _DECOY = "autop-decoy"
 CONFIGURATION_TYPE = b"text/plain; charset=utf-8"
 PHONEBOOK_TYPE = b"text/xml; charset=utf-8"
-
-
-class Records(Protocol):
-    """What is asked of the read model."""
-
-    async def get(self, kind: type[R], key: str) -> Stored[R] | None: ...
 
 
 class NeighbourSource(Protocol):
@@ -59,6 +56,22 @@ class File:
     body: bytes = field(repr=False)
     etag: bytes
     content_type: bytes = CONFIGURATION_TYPE
+
+    @property
+    def hash(self) -> str:
+        """The entity tag without its quotes: the SHA-256 of the body in hexadecimal."""
+        return self.etag.strip(b'"').decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a device would fetch now, line by line. `under_way`: a One-Time file was sent and no complete fetch of it is known."""
+
+    device: Device
+    lines: tuple[Composed, ...]
+    file: File
+    one_time: bool = False
+    under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,7 @@ class _Ingredients:
     buttons: tuple[str, ...] | None = None
     direct_ip: bool = False
     dial_seconds: int = 0
+    entered: Entered = ()
 
     def versions(self) -> tuple[object, ...]:
         account, site = self.account, self.site
@@ -93,11 +107,13 @@ class _Ingredients:
             self.buttons,
             self.direct_ip,
             self.dial_seconds,
+            *[(layer, one.version) for layer, one in self.entered],
         )
 
 
 class Configurations:
     """Finds and renders configurations. `neighbours` None: monitors get no door codes and guard phones no speed dials.
+    `one_time` None: One-Time Autop waits until a node delivers it.
 
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
@@ -110,12 +126,14 @@ class Configurations:
         vault: Vault,
         settings: AutopSettings | None,
         neighbours: NeighbourSource | None = None,
+        one_time: OneTimeDelivery | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
         self._vault = vault
         self._settings = settings
         self._neighbours = neighbours
+        self._one_time = one_time
         self._decoy = vault.seal(b"\0" * 26, _DECOY)
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
@@ -137,7 +155,13 @@ class Configurations:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
             if isinstance(asked, PhonebookFile):
                 return await self._phonebook(device)
-            return self._file(await self._ingredients(device), self._settings)
+            ingredients = await self._ingredients(device)
+            if self._one_time is not None and await self._records.get(OneTimeAutop, device.record.key) is not None:
+                facts = self._facts(ingredients, self._settings)
+                body = await self._one_time.offer(device.record.mac, _one_time_file(device.record, facts))
+                if body is not None:
+                    return File(device.record.mac, body, strong_etag(body))
+            return self._file(ingredients, self._settings)
         except BadSeal:
             return Refused(Outcome.ERROR, Reason.UNSEALED)
         except AutopError:
@@ -145,15 +169,28 @@ class Configurations:
         except RegistryError:
             return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
 
-    async def preview(self, mac: MacAddress) -> File | None:
-        """The file this device would get now, for an operator who may see it. None: no such device, or no settings.
+    async def preview(self, mac: MacAddress, change: LinesChange | None = None) -> Preview | None:
+        """The file this device would get now, or after `change`, for an operator who may see it. None: no such device, or no
+        settings yet. Sends nothing on its way.
 
         Raises BadSeal, AutopError and RegistryError: an operator is told what a device is not.
         """
         device = await self._records.get(Device, mac.text)
         if device is None or self._settings is None:
             return None
-        return self._file(await self._ingredients(device), self._settings)
+        ingredients, record = await self._ingredients(device), device.record
+        waiting = await self._records.get(OneTimeAutop, mac.text)
+        facts = self._facts(ingredients, self._settings)
+        if waiting is not None:
+            facts = replace(facts, one_time=one_time(self._vault, waiting.record))
+        if change is not None:
+            facts = replace(facts, commands=changed(record, facts.commands, change))
+            if change.scope == device_scope(mac):
+                record = replace(record, autop_commands=change.lines)
+        lines = compose(record, facts)
+        body = write_lines(lines, facts.one_time)
+        under_way = waiting is not None and bool(waiting.record.etag)
+        return Preview(record, lines, File(mac, body, strong_etag(body)), waiting is not None, under_way)
 
     async def _proven(self, asked: Asked | None) -> Stored[Device] | None:
         """The device whose token came with the request. Every other case does the same work and returns None."""
@@ -170,8 +207,9 @@ class Configurations:
         record = device.record
         account = await self._records.get(Account, record.account) if record.account else None
         site = await self._records.get(Site, record.site)
+        entered = await entered_for(self._records, record)
         if self._neighbours is None:
-            return _Ingredients(device, account, site)
+            return _Ingredients(device, account, site, entered=entered)
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
         addresses = await self._addresses(record, place)
@@ -185,6 +223,7 @@ class Configurations:
             buttons=buttons(record, place, addresses, places) if is_door else None,
             direct_ip=calls_by_ip(record, place),
             dial_seconds=place.dial_seconds if is_door else 0,
+            entered=entered,
         )
 
     async def _addresses(self, device: Device, site: SiteFacts) -> dict[str, str]:
@@ -252,4 +291,9 @@ class Configurations:
             buttons=ingredients.buttons,
             direct_ip=ingredients.direct_ip,
             dial_seconds=ingredients.dial_seconds,
+            commands=opened(ingredients.entered, vault),
         )
+
+
+def _one_time_file(device: Device, facts: Facts) -> Callable[[OneTime], bytes]:
+    return lambda lines: render(device, replace(facts, one_time=lines))

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from admin_api.device_models import MASK
 from admin_api.ports import Presence
+from autop.cfg_format import MASK
 from registry.mac import MacAddress
 from registry.records import Account, Device, LibraryMac, RemoteSession, Role, SiteRoster
 from registry.ring_plan import RingPlan
@@ -158,10 +158,11 @@ async def test_every_field_error_at_once() -> None:
             "/relays/1/nam",
             "/users_may_monitor",
             "/transmission",
-            "/autop_commands",
+            "/autop_commands/0",
+            "/autop_commands/1",
         }
-        assert "line 1" in found["/autop_commands"]
-        assert "Pwd is set by the gateway" in found["/autop_commands"]
+        assert "not of the form" in found["/autop_commands/0"]
+        assert "Pwd is set by the gateway" in found["/autop_commands/1"]
         found = fields(await client.put(f"/devices/{MAC}", json=device(model="R2O", department="none", owner="nobody")))
         assert found.keys() == {"/model", "/department", "/owner"}
         assert "R20A" in found["/model"]
@@ -278,3 +279,16 @@ async def test_no_secret_in_lists_audit_or_logs(caplog: pytest.LogCaptureFixture
     assert len(secrets) == 12
     for secret in secrets:
         assert not any(secret in text for text in texts)
+
+
+async def test_of_equal_keys_the_last_is_kept_and_the_answer_says_so() -> None:
+    world = await a_world()
+    await allow(world, MAC)
+    lines = ["Config.A.B.C = 1", "# note", "Config.a.b.c = 2"]
+    async with world.client() as client:
+        made = await client.put(f"/devices/{MAC}", json=device(autop_commands=lines))
+        assert made.json()["autop_commands"] == lines[1:]
+        assert made.json()["autop_dropped"] == [{"row": 1, "key": "Config.A.B.C", "won_by": 3}]
+        again = await client.put(f"/devices/{MAC}", json=device(autop_commands=lines))
+        assert (again.status_code, again.headers["etag"]) == (200, made.headers["etag"])
+        assert (await client.get(f"/devices/{MAC}")).json()["autop_dropped"] == []

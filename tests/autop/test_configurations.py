@@ -192,7 +192,10 @@ async def test_a_store_that_is_down() -> None:
 async def test_preview_of_what_exists_and_what_does_not() -> None:
     vault = examples.vault()
     found = configurations(examples.small_site(vault), vault)
-    assert await found.preview(MAC) == await served(found)
+    shown = await found.preview(MAC)
+    assert shown is not None
+    assert shown.file == await served(found)
+    assert [line.key for line in shown.lines] == [line.split(" = ")[0] for line in shown.file.body.decode().splitlines()]
     assert await found.preview(MacAddress("0C1105000000")) is None
 
 

@@ -11,6 +11,15 @@ from typing import Any
 
 from registry.call_types import CustomPlan, Rule, StageRule, Who
 from registry.codec import KINDS, encode
+from registry.configuration import (
+    AutopCommands,
+    AutopRevision,
+    DeviceFetches,
+    Fetch,
+    FetchedFile,
+    OneTimeAutop,
+    OneTimeOrder,
+)
 from registry.location import AorBindings, AorPush, Binding, PushParameters
 from registry.mac import MacAddress
 from registry.records import (
@@ -85,6 +94,8 @@ SAMPLES: tuple[Any, ...] = (
     ),
     ApiToken("token-1", "ab" * 32, "Property office", Role.PROPERTY_MANAGER, ("site-1", "site-2"), 1.5, 1_800_000_000.0, True),
     AuditEntry("0001700000000-00000001", 1_700_000_000.0, "token-1", "device.create", "0C1105AABBCC", "site-1", "by PUT"),
+    AutopCommands("network-group/site-1/Haus A", "site-1", b"\x01lines"),
+    AutopRevision("site/site-1", 7, 1_700_000_000.0, "token-1", b"\x01lines"),
     CallRecord(
         id="0001700000000-00000002",
         site="site-1",
@@ -140,9 +151,32 @@ SAMPLES: tuple[Any, ...] = (
         monitor_after_ring=True,
         schedule=EVENINGS,
     ),
+    DeviceFetches(
+        MAC,
+        "site-1",
+        (
+            Fetch("ab" * 32, 1_700_000_000.0, 1_700_000_100.0, "192.0.2.7", 3, 1_700_000_200.5),
+            Fetch("cd" * 32, 1_700_000_300.0, 1_700_000_300.0, "2001:db8::7"),
+        ),
+        99,
+        "ef" * 32,
+        1_700_000_400.0,
+    ),
     DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),
+    FetchedFile(MAC, "cd" * 32, b"\x01file"),
     IdempotencyKey("0001700000000-00000004", "cd" * 32, "ef" * 32, b"\x01answer", 1_700_086_400.0),
     LibraryMac(MAC, "distributor-1", "site-1", 1_700_000_000.0),
+    OneTimeAutop(
+        MAC,
+        "site-1",
+        (
+            OneTimeOrder("a1b2", 1_700_000_000.0, "token-1", b"\x01lines"),
+            OneTimeOrder("c3d4", 1_700_000_001.0, "token-2", b"\x01more"),
+        ),
+        1,
+        "ab" * 32,
+        b"\x01file",
+    ),
     RelayState(MAC, "site-1", (SwitchedRelay(1, True, 1_700_000_000.25), SwitchedRelay(2, False, 1_700_000_060.0))),
     RemoteSession(
         id="k3x9",
