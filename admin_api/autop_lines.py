@@ -30,6 +30,9 @@ AutopLine = Annotated[str, Field(max_length=1024), AfterValidator(_check_line)]
 AutopLines = Annotated[list[AutopLine], Field(default_factory=list, max_length=MAX_LINES), AfterValidator(_check_size)]
 
 
+DROPPED = "Lines of this request that were not retained, because a later one sets the same key."
+
+
 class DroppedLine(BaseModel):
     """A line that is not retained, because a later one sets the same key."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from admin_api.autop_lines import AutopLines, masked, unmasked
+from admin_api.autop_lines import DROPPED, AutopLines, DroppedLine, masked, unmasked
 from admin_api.models import (
     Body,
     Flag,
@@ -67,9 +67,7 @@ class DeviceBody(Body):
     ] = False
     contact_display: Annotated[ContactDisplay, Field(description="Whom its contacts show (manual, L191).")] = ContactDisplay.ALL
     schedule: Annotated[ScheduleBody, Field(default_factory=always)]
-    autop_commands: Annotated[
-        AutopLines, Field(description="Lines for this device; of equal keys the last is kept (manual, L254).")
-    ]
+    autop_commands: Annotated[AutopLines, Field(description="Lines for this device; of equal keys the last stays (L254).")]
 
 
 class AccountName(BaseModel):
@@ -91,6 +89,8 @@ class DeviceView(DeviceBody):
     id: str = Field(description="Stays the same when a replacement changes the MAC.")
     account: AccountName = Field(description="Its SIP account.")
     created: Timestamp
+    autop_commands: list[str]
+    autop_dropped: Annotated[list[DroppedLine], Field(default_factory=list, description=DROPPED)]
 
 
 class DeviceListed(DeviceView):

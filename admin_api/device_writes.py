@@ -1,9 +1,11 @@
 """Adding and changing a device: everything it needs to be let in is made here, in one batch with the device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from admin_api.audit import changed_fields
+from admin_api.autop_lines import dropped
 from admin_api.calls import Call
 from admin_api.credentials import account_name, autop_token, new_id, sip_password, web_password
 from admin_api.device_models import DeviceBody, DeviceView, NewDevice, kind_faults, model_faults, settings_of, view_fields
@@ -46,6 +48,7 @@ async def add_device(work: Work, mac: MacAddress, body: DeviceBody) -> Answer:
     answer = NewDevice.model_validate(
         {
             **view_fields(made.device),
+            "autop_dropped": dropped(body.autop_commands),
             "account": {"username": made.account.username, "password": made.password},
             "autop_url": call.ports.autop_url(mac, made.token),
             "web_password": made.web,
@@ -62,10 +65,10 @@ async def change_device(work: Work, present: Stored[Device], body: DeviceBody) -
     call, before = work.call, present.record
     after = _with(before, settings_of(body, before))
     if after == before and call.conditions.if_match is None and call.conditions.if_none_match is None:
-        return Answer(200, view(before), version=present.version)
+        return Answer(200, view(before, body.autop_commands), version=present.version)
     call.conditions.check_change(present.version)
     if after == before:
-        return Answer(200, view(before), version=present.version)
+        return Answer(200, view(before, body.autop_commands), version=present.version)
     if body.site != before.site:
         raise Problem(
             "site-fixed", f"The device {before.mac} is at site {before.site}. Delete it there, then add it at the other."
@@ -76,12 +79,12 @@ async def change_device(work: Work, present: Stored[Device], body: DeviceBody) -
     work.change(present, after, action="device.changed", object=f"device/{before.mac}", site=before.site, changed=changed)
     await _rename_account(work, before, after)
     await enrol(work, roster, Delta(device_before=before, device_after=after))
-    return Answer(200, view(after), of=after)
+    return Answer(200, view(after, body.autop_commands), of=after)
 
 
-def view(device: Device) -> DeviceView:
-    """A device as an answer shows it."""
-    return DeviceView.model_validate(view_fields(device))
+def view(device: Device, entered: Sequence[str] = ()) -> DeviceView:
+    """A device as an answer shows it; `entered`: the autop commands of the request, to tell which were dropped."""
+    return DeviceView.model_validate({**view_fields(device), "autop_dropped": dropped(entered)})
 
 
 async def _check(work: Work, body: DeviceBody) -> None:

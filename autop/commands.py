@@ -1,7 +1,7 @@
 """What an operator may write: autop commands (manual, L249-254) checked line by line, and settled so that no key stands twice.
 
-Keys that only the gateway writes are refused with the reason: a line that moved a device to another server or account would take it
-away from the gateway, and with it the way to put that right.
+Keys that only the gateway writes are refused with the reason: a line that moved a device to another server or account would
+take it away from the gateway, and with it the way to put that right.
 """
 
 import re

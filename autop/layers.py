@@ -1,7 +1,7 @@
 """The layers a configuration is made of, from general to particular, and the one function that lays them over each other.
 
-A later layer wins key by key; within a layer the operator's line wins over ours. Every line keeps the layer it came from, so that an
-operator sees why a device is told what it is told.
+A later layer wins key by key; within a layer the operator's line wins over ours. Every line keeps the layer it came from, so that
+an operator sees why a device is told what it is told.
 """
 
 import re
@@ -64,7 +64,7 @@ _MOST_KNOWN = 4096
 
 
 def layer_of(kind: DeviceKind, key: str) -> Layer:
-    """What a line of a profile follows from. Speed dials of guard phones are the site's doors, those of a door phone its button."""
+    """What a line of a profile follows from. Speed dials are the site's on guard phones, a door phone's its button."""
     found = _known.get((kind, key))
     if found is None:
         found = _look_up(kind, key)

@@ -79,7 +79,7 @@ def render(device: Device, facts: Facts) -> bytes:
 
 
 def compose(device: Device, facts: Facts) -> tuple[Composed, ...]:
-    """The lines of this device's file with the layer of each. Raises as `render` does, but for values that only writing checks."""
+    """The lines of this device's file with the layer of each. Raises as `render` does, but for what only writing checks."""
     row = catalogue.model(device.model)
     profile = catalogue.PROFILES[device.kind]
     entered = [*facts.commands, (Layer.DEVICE_COMMANDS, device.autop_commands)]

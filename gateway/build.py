@@ -25,6 +25,7 @@ from autop.catalogue import known_models
 from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
+from autop.net.one_time import OneTimeDelivery
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
 from gateway.config import WILDCARDS, Config
@@ -36,6 +37,7 @@ from gateway.door_openings import DoorOpenings
 from gateway.doors import DoorBook
 from gateway.errors import StartError
 from gateway.feed import Feed
+from gateway.fetch_book import FetchBook
 from gateway.followed_store import FollowedStore
 from gateway.health import HealthApp
 from gateway.listeners import Address, Listeners
@@ -251,8 +253,12 @@ class Node:
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         notes = AutopNotes(self.metrics, presence)
-        autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours)
-        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall)
+        one_time = OneTimeDelivery(store, vault)
+        autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours, one_time=one_time)
+        fetches = FetchBook(store, read_model, vault, one_time)
+        fetches.start()
+        self._stack.push_async_callback(fetches.stop)
+        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, fetches=fetches)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
         await self._listeners.accept("autop_http", files.connect, None)

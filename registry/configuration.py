@@ -89,7 +89,8 @@ class OneTimeAutop:
 
     From the first byte that is sent until a fetch is known to be complete, `sealed_file` holds the whole file that delivers the
     first `offered` orders, and the device gets nothing else: whether or not it had that file before a crash, it applies equal
-    bytes once. `etag` is the file's. Empty and 0 while nothing is under way. Sealed under "one-time:<mac>" and "one-time-file:<mac>".
+    bytes once. `etag` is the file's. Empty and 0 while nothing is under way. The seals' contexts are "one-time:<mac>" (lines)
+    and "one-time-file:<mac>".
     """
 
     mac: MacAddress

@@ -8,6 +8,9 @@ The deadline of a head runs from its first byte, that of a request too; a connec
 """
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum, auto
@@ -15,13 +18,15 @@ from typing import Protocol, cast
 
 import h11
 
-from autop.fingerprint import none_match_fails
+from autop.fingerprint import entity_tags, none_match_fails
 from autop.identify import Asked, identify
 from autop.net.answers import not_modified, refusal, served
 from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
 from autop.net.limits import ListenerLimits
 from autop.observer import AutopObserver, Outcome, Reason
 
+_FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
+"""Seconds between two looks whether the peer has acknowledged a file; doubled from the first to the last."""
 _SLICE = 2048
 """Bytes given to h11 at a time, so that its bound on an incomplete head holds within a slice."""
 
@@ -30,6 +35,15 @@ class FileSource(Protocol):
     """Where files come from (`Configurations`)."""
 
     async def find(self, asked: Asked | None) -> File | Refused: ...
+
+
+class FetchSink(Protocol):
+    """Told of every fetch of a configuration that ended well. Called on the event loop; must not block."""
+
+    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str) -> None:
+        """`complete`: the peer's TCP has acknowledged every byte of the file; else the client said (304) that it has them.
+        `held`: the one entity tag, without quotes, that it named and that is not the file's; empty for none."""
+        ...
 
 
 class Seat(Protocol):
@@ -61,6 +75,7 @@ class Connection(asyncio.Protocol):
         made: Callable[["Connection"], None],
         proven: Callable[["Connection"], None],
         lost: Callable[["Connection"], None],
+        fetches: FetchSink | None = None,
     ) -> None:
         self._files = files
         self._observer = observer
@@ -70,6 +85,8 @@ class Connection(asyncio.Protocol):
         self._made = made
         self._proven = proven
         self._lost = lost
+        self._fetches = fetches
+        self._unacknowledged: tuple[File, str] | None = None
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self._transport: asyncio.Transport | None = None
@@ -108,6 +125,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ended = True
+        self._note_acknowledged()
         if self._state is _State.HEAD:
             return False
         # A client may half-close once it has asked, and still wait for the answer; TLS has no half-close.
@@ -198,15 +216,20 @@ class Connection(asyncio.Protocol):
         self._write(request, found)
         while self._writable is not None:
             await asyncio.shield(self._writable)
+        pause = _FIRST_LOOK
+        while not self._note_acknowledged():
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK)
         self._task = None
         self._next_request()
 
     def _write(self, request: h11.Request, found: File | Refused) -> None:
-        date = self._date()
+        date, named = self._date(), [value for name, value in request.headers if name == b"if-none-match"]
+        is_held = isinstance(found, File) and none_match_fails(named, found.etag)
         if isinstance(found, Refused):
             response, body = refusal(404, date, close=False)
             self._observer.answered(found.outcome, found.reason)
-        elif none_match_fails([value for name, value in request.headers if name == b"if-none-match"], found.etag):
+        elif is_held:
             response, body = not_modified(found, date)
             self._observer.answered(Outcome.NOT_MODIFIED, Reason.NONE)
         else:
@@ -216,7 +239,27 @@ class Connection(asyncio.Protocol):
         if isinstance(found, File):
             self._proven(self)
             if found.content_type == CONFIGURATION_TYPE and request.method != b"HEAD":
-                self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
+                self._observer.fetched(found.mac, found.hash, self._peer, self._clock_wall())
+                if self._fetches is None:
+                    return
+                if is_held and _held(named) == found.hash:  # "*" and lists say nothing of what the client has
+                    self._fetches.fetched(found, self._peer, self._clock_wall(), complete=False, held="")
+                elif not is_held:
+                    self._unacknowledged = found, _held(named)
+
+    def _note_acknowledged(self) -> bool:
+        """Whether no file's bytes are on their way any more; tells of the fetch that has become complete.
+
+        Once all are written, the peer's TCP having acknowledged all is as much as a server can know of a client.
+        """
+        transport, waiting = self._transport, self._unacknowledged
+        if waiting is None or self._fetches is None or transport is None:
+            return True
+        if transport.get_write_buffer_size() or _unacknowledged_octets(transport):
+            return False
+        self._unacknowledged = None
+        self._fetches.fetched(waiting[0], self._peer, self._clock_wall(), complete=True, held=waiting[1])
+        return True
 
     def _next_request(self) -> None:
         """After an answer: the next request of this connection, or its end."""
@@ -316,6 +359,28 @@ class Connection(asyncio.Protocol):
         if self._state is not _State.LINGERING and (self._head_began is not None or self._state is _State.ANSWERING):
             self._observer.answered(Outcome.REFUSED, Reason.TOO_SLOW)
         self._abort()
+
+
+def _unacknowledged_octets(transport: asyncio.Transport) -> int:
+    """What the kernel has sent and the peer has not acknowledged, or not sent yet (Linux: SIOCOUTQ, tcp(7))."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.fileno() < 0:
+        return 1
+    try:
+        (octets,) = struct.unpack("i", fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:
+        return 1
+    return int(octets)
+
+
+def _held(named: list[bytes]) -> str:
+    """The one entity tag of If-None-Match, if it is like ours: the SHA-256 of a file."""
+    tags = entity_tags(named) if named else None
+    if not tags or len(tags) != 1:
+        return ""
+    (tag,) = tags
+    text = tag.strip(b'"')
+    return text.decode("ascii") if len(text) == 64 and all(mark in b"0123456789abcdef" for mark in text) else ""
 
 
 def _unacceptable(request: h11.Request) -> tuple[int, Reason]:

@@ -8,7 +8,7 @@ with the same bytes at the same time.
 import asyncio
 from collections.abc import Callable
 
-from autop.net.connection import Connection, FileSource, Seat
+from autop.net.connection import Connection, FetchSink, FileSource, Seat
 from autop.net.limits import ListenerLimits
 from autop.observer import AutopObserver
 
@@ -23,12 +23,14 @@ class AutopListener:
         observer: AutopObserver,
         clock_wall: Callable[[], float],
         limits: ListenerLimits | None = None,
+        fetches: FetchSink | None = None,
     ) -> None:
-        """`clock_wall` gives the seconds since the epoch for Date and `fetched`."""
+        """`clock_wall` gives the seconds since the epoch for Date and `fetched`. `fetches` None: no history."""
         self._configurations = configurations
         self._observer = observer
         self._clock_wall = clock_wall
         self._limits = limits or ListenerLimits()
+        self._fetches = fetches
         self._connections: set[Connection] = set()
         self._proven: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -50,6 +52,7 @@ class AutopListener:
             made=self._made,
             proven=self._got_its_own,
             lost=self._lost,
+            fetches=self._fetches,
         )
 
     async def stop(self, grace: float) -> None:

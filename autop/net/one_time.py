@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from autop.errors import RejectedValue
 from autop.fingerprint import strong_etag
 from autop.render import OneTime
 from registry.configuration import OneTimeAutop, OneTimeOrder
@@ -35,7 +36,7 @@ class OneTimeDelivery:
     async def offer(self, mac: MacAddress, render: Callable[[OneTime], bytes]) -> bytes | None:
         """The file that delivers what waits, kept before it is returned. None: nothing waits any more.
 
-        Raises BadSeal, StoreUnavailable, ValueError (a file too large to keep) and what `render` raises.
+        Raises BadSeal, StoreUnavailable, RejectedValue (a file too large to keep) and what `render` raises.
         """
         for _ in range(ATTEMPTS):
             stored = await self._store.get(OneTimeAutop, mac.text)
@@ -45,11 +46,14 @@ class OneTimeDelivery:
             if record.etag:
                 return inflate(self._vault.open(record.sealed_file, f"one-time-file:{mac}"))
             body = render(one_time(self._vault, record))
+            packed = deflate(body)
+            if not packed:
+                raise RejectedValue("One-Time Autop", "the file is too large to be kept until it is fetched")
             offered = replace(
                 record,
                 offered=len(record.orders),
                 etag=strong_etag(body).strip(b'"').decode(),
-                sealed_file=self._vault.seal(zlib.compress(body), f"one-time-file:{mac}"),
+                sealed_file=self._vault.seal(packed, f"one-time-file:{mac}"),
             )
             try:
                 await self._store.batch([Put(offered, expect=stored.version)])

@@ -67,7 +67,7 @@ def opened(entered: Entered, vault: Vault) -> tuple[tuple[Layer, tuple[str, ...]
 def changed(
     device: Device, present: tuple[tuple[Layer, tuple[str, ...]], ...], change: LinesChange
 ) -> tuple[tuple[Layer, tuple[str, ...]], ...]:
-    """`present` as it would be after the change. A change of the device's own lines is not made here (`Device.autop_commands`)."""
+    """`present` as it would be after the change. The device's own lines are not here but in its record."""
     for layer, scope in scopes(device):
         if scope == change.scope:
             return (*(one for one in present if one[0] is not layer), (layer, change.lines))

@@ -122,7 +122,7 @@ def test_any_layers(profile: dict[str, str], entered: list[tuple[Layer, dict[str
 def test_the_order_of_naming_is_nothing(
     profile: dict[str, str], entered: list[tuple[Layer, dict[str, str]]], chance: Any
 ) -> None:
-    once = list({layer: settings for layer, settings in entered}.items())
+    once = list(dict(entered).items())
     again = once[:]
     chance.shuffle(again)
     assert lay(DeviceKind.INDOOR_MONITOR, profile.items(), once) == lay(DeviceKind.INDOOR_MONITOR, profile.items(), again)

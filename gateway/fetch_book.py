@@ -1,0 +1,151 @@
+"""`FetchBook`: what each device fetched, with the exact bytes, kept in the store; and the end of One-Time deliveries.
+
+Written behind, in groups: a device waits for nothing, and ten thousand that boot together are a few batches. A fetch is in the
+store at most GATHER_SECONDS after it ended. What kill -9 takes is a fetch of that moment; a One-Time file among them is sent once more
+with the same bytes, which its device skips. A store that is down is tried again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from dataclasses import replace
+
+from autop.delivery import Fetched, note
+from autop.net.configurations import File
+from autop.net.one_time import OneTimeDelivery, deflate
+from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, fetched_file_key
+from registry.errors import NotFound, RegistryError, StaleVersion
+from registry.location import AorBindings
+from registry.mac import MacAddress
+from registry.read_model import ReadModel
+from registry.records import Device
+from registry.store import Delete, Put, Require, Store, Write
+from registry.vault import Vault
+
+GATHER_SECONDS = 0.25
+RETRY_SECONDS = 2.0
+MAX_WAITING = 10_000
+"""Fetches that wait while the store is down; past it the oldest is dropped and said so."""
+DEVICES_AT_ONCE = 40
+"""Of one device at most MAX_VERSIONS files are put and as many deleted, so that these fit one batch."""
+ATTEMPTS = 8
+_log = logging.getLogger("portico.fetches")
+_Waiting = tuple[File, Fetched]
+
+
+class FetchBook:
+    """Takes what the autop listener tells (`FetchSink`)."""
+
+    def __init__(self, store: Store, read_model: ReadModel, vault: Vault, one_time: OneTimeDelivery) -> None:
+        self._store = store
+        self._read_model = read_model
+        self._vault = vault
+        self._one_time = one_time
+        self._waiting: OrderedDict[tuple[str, int], _Waiting] = OrderedDict()
+        self._serial = 0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str) -> None:
+        """A device has these bytes, as of now."""
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.popitem(last=False)
+            _log.error("a fetch was not kept: the store has been down too long")
+        self._serial += 1
+        self._waiting[file.mac.text, self._serial] = (file, Fetched(file.mac, "", file.hash, wall, peer[:64], complete, held))
+        self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Fetches that are not in the store yet."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="fetch book")
+
+    async def stop(self) -> None:
+        """Write what waits, once, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(RegistryError):
+            await self._write()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._write()
+                await asyncio.sleep(GATHER_SECONDS)
+            except RegistryError as error:
+                _log.warning("fetches wait for the store: %s", error, extra={"fields": {"waiting": len(self._waiting)}})
+                self._wake.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            chosen: dict[str, list[_Waiting]] = {}
+            keys = []
+            for key, waiting in self._waiting.items():
+                if key[0] in chosen or len(chosen) < DEVICES_AT_ONCE:
+                    chosen.setdefault(key[0], []).append(waiting)
+                    keys.append(key)
+            for mac, entries in chosen.items():
+                if await self._read_model.get(OneTimeAutop, mac) is not None:
+                    for _, fetched in entries:
+                        await self._one_time.complete(fetched.mac, fetched.etag)
+            await self._keep(tuple(chosen.values()))
+            for key in keys:
+                self._waiting.pop(key, None)
+
+    async def _keep(self, devices: tuple[list[_Waiting], ...]) -> None:
+        """Write the fetches of these devices together; where somebody else wrote meanwhile, one by one."""
+        try:
+            writes = [write for entries in devices for write in await self._writes(entries)]
+            await self._store.batch(writes)
+            return
+        except (StaleVersion, NotFound):
+            pass
+        for entries in devices:
+            for _ in range(ATTEMPTS):
+                try:
+                    await self._store.batch(await self._writes(entries))
+                except StaleVersion:
+                    continue
+                except NotFound:
+                    pass  # the device was deleted: nothing of it is kept
+                break
+
+    async def _writes(self, entries: list[_Waiting]) -> list[Write]:
+        """What keeps one device's fetches, oldest first. Nothing where the device is gone or all stays as it is."""
+        mac = entries[0][0].mac
+        device = await self._store.get(Device, mac.text)
+        if device is None:
+            return []
+        account = device.record.account
+        bindings = await self._read_model.get(AorBindings, account) if account else None
+        stored = await self._store.get(DeviceFetches, mac.text)
+        before = stored.record if stored is not None else None
+        had = {one.etag for one in before.fetches} if before is not None else set()
+        record, bodies = before, dict[str, bytes]()
+        for file, fetched in entries:
+            fetched = replace(fetched, site=device.record.site, bindings_version=bindings.version if bindings else 0)
+            record = note(record, fetched)
+            bodies[file.hash] = file.body
+        if record is None or record == before:
+            return []
+        kept = {one.etag for one in record.fetches}
+        writes: list[Write] = [
+            Require(Device, mac.text),
+            Put(record, expect=stored.version if stored is not None else 0),
+        ]
+        writes += [Put(self._file(mac, etag, bodies[etag])) for etag in sorted(kept - had) if etag in bodies]
+        writes += [Delete(FetchedFile, fetched_file_key(mac, etag)) for etag in sorted(had - kept)]
+        return writes
+
+    def _file(self, mac: MacAddress, etag: str, body: bytes) -> FetchedFile:
+        sealed = self._vault.seal(deflate(body), f"fetched:{mac}/{etag}")
+        return FetchedFile(mac, etag, sealed)
