@@ -7,6 +7,7 @@ from fastapi import Response
 from pydantic import Field
 
 from admin_api.audit import changed_fields
+from admin_api.autop_scopes import forget_scope
 from admin_api.calls import Call, CallOf
 from admin_api.credentials import new_id
 from admin_api.models import Body, Floors, Id, LongName, OptionalDialNumber, Warnings, merged
@@ -17,6 +18,7 @@ from admin_api.problems import Problem, documented
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
+from registry.configuration import department_scope
 from registry.records import Department, Device, User
 from registry.ring_plan import RingPlan
 from registry.store import Stored
@@ -155,6 +157,7 @@ async def delete_department(call: CallOf, department: str) -> Response:
             if (await store.list(kind, "department", department, limit=1)).items:
                 raise Problem("not-empty", f"The department still has {word}. Move them to another one first.")
         work.remove(found, action="department.deleted", object=f"department/{department}", site=site)
+        await forget_scope(work, department_scope(department))
         await enrol(work, roster, Delta(department_before=found.record))
         return Answer(204)
 

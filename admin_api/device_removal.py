@@ -1,7 +1,10 @@
 """Taking a device away: everything that let it in ends in one batch (manual L63, L236)."""
 
+from admin_api.autop_scopes import forget_revisions
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Work
+from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, device_scope, fetched_file_key
+from registry.mac import MacAddress
 from registry.records import Account, Device, RemoteSession
 from registry.relay_state import RelayState
 from registry.store import MAX_PAGE, Stored
@@ -22,7 +25,18 @@ async def remove_device(work: Work, device: Stored[Device]) -> None:
     if await store.get(RelayState, record.mac.text) is not None:
         work.delete(RelayState, record.mac.text)
     await end_sessions(work, record, "device deleted")
+    await _forget_configuration(work, record.mac)
     await enrol(work, roster, Delta(device_before=record))
+
+
+async def _forget_configuration(work: Work, mac: MacAddress) -> None:
+    """Add to `work` the end of what waits for the device, of what it fetched, and of its lines' revisions: they hold secrets."""
+    fetches = await work.call.ports.store.get(DeviceFetches, mac.text)
+    work.delete(OneTimeAutop, mac.text)
+    work.delete(DeviceFetches, mac.text)
+    for fetch in fetches.record.fetches if fetches is not None else ():
+        work.delete(FetchedFile, fetched_file_key(mac, fetch.etag))
+    await forget_revisions(work, device_scope(mac))
 
 
 async def end_sessions(work: Work, device: Device, reason: str) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 from admin_api.audit import changed_fields
 from admin_api.autop_lines import dropped
+from admin_api.autop_scopes import keep_revision
 from admin_api.calls import Call
 from admin_api.credentials import account_name, autop_token, new_id, sip_password, web_password
 from admin_api.device_models import DeviceBody, DeviceView, NewDevice, kind_faults, model_faults, settings_of, view_fields
 from admin_api.problems import Problem, invalid
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Answer, Work
+from registry.configuration import device_scope
 from registry.mac import MacAddress
 from registry.records import Account, AccountOwner, Department, Device, DeviceKind, LibraryMac, User
 from registry.store import Stored
@@ -44,6 +46,8 @@ async def add_device(work: Work, mac: MacAddress, body: DeviceBody) -> Answer:
     made = _make(call, mac, body)
     work.create(made.device, action="device.added", object=f"device/{mac}", site=body.site, note=f"kind {body.kind}")
     work.put(made.account, expect=0)
+    if made.device.autop_commands:
+        await keep_revision(work, device_scope(mac), made.device.autop_commands)
     await enrol(work, roster, Delta(device_after=made.device))
     answer = NewDevice.model_validate(
         {
@@ -78,6 +82,8 @@ async def change_device(work: Work, present: Stored[Device], body: DeviceBody) -
     changed = changed_fields(before, after, leave_out=_SECRETS)
     work.change(present, after, action="device.changed", object=f"device/{before.mac}", site=before.site, changed=changed)
     await _rename_account(work, before, after)
+    if before.autop_commands != after.autop_commands:
+        await keep_revision(work, device_scope(before.mac), after.autop_commands, before.autop_commands)
     await enrol(work, roster, Delta(device_before=before, device_after=after))
     return Answer(200, view(after, body.autop_commands), of=after)
 

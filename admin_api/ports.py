@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from autop.net.configurations import Preview
+from autop.net.operator_lines import LinesChange
 from registry.door_log import Opening
 from registry.mac import MacAddress
 from registry.records import Device, DeviceKind
@@ -83,6 +85,14 @@ class DoorOpener(Protocol):
         ...
 
 
+class Previews(Protocol):
+    """What devices would fetch (`autop.net.configurations.Configurations`)."""
+
+    async def preview(self, mac: MacAddress, change: LinesChange | None = None) -> Preview | None:
+        """None: no such device. Raises AutopError, BadSeal and RegistryError."""
+        ...
+
+
 class RequestObserver(Protocol):
     """Counts requests. Called once per request; must not raise."""
 
@@ -110,7 +120,7 @@ class AdminPorts:
     - `autop_url(mac, token)`: the directory URL a device is given; at most 127 characters (its field holds no more).
     - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
     - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
-    - `doors`: commands to open relays.
+    - `doors`: commands to open relays. `configurations`: rendered for an operator, never sent.
     - `observer`: told of every request.
     """
 
@@ -125,5 +135,6 @@ class AdminPorts:
     trunk_presence: Callable[[str], TrunkPresence]
     known_models: Callable[[], Mapping[str, DeviceKind]]
     doors: DoorOpener
+    configurations: Previews
     observer: RequestObserver
     limits: AdminLimits = AdminLimits()

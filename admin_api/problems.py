@@ -85,6 +85,14 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "feature-off": ProblemType(409, "The user's intercom feature is off", "Turn it on first: without it there is no app."),
     "too-many-apps": ProblemType(409, "The user has as many apps as one may have", "Delete an app first."),
+    "not-renderable": ProblemType(
+        409, "The device cannot be given a configuration", "Correct what the detail names; until then it keeps what it has."
+    ),
+    "too-many-devices": ProblemType(409, "More devices than one order holds", "Order it by departments, or by devices."),
+    "too-much-waits": ProblemType(
+        409, "A device has earlier One-Time Autop to fetch", "Wait until it has fetched it, or cancel what waits."
+    ),
+    "under-way": ProblemType(409, "It was sent already", "Nothing can take back what a device may have."),
     "precondition-failed": ProblemType(412, "It was changed meanwhile", "Read it again and repeat with its present ETag."),
     "body-too-large": ProblemType(413, "The body is too large", "Send less at once."),
     "unsupported-media-type": ProblemType(415, "The body is not JSON", "Send Content-Type: application/json."),

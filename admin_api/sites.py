@@ -7,6 +7,7 @@ from fastapi import Response
 from pydantic import AfterValidator, Field
 
 from admin_api.audit import changed_fields
+from admin_api.autop_scopes import MAX_SCOPES, forget_scope
 from admin_api.calls import Call, CallOf
 from admin_api.credentials import new_id
 from admin_api.models import Body, Flag, Name, RingSeconds, Timestamp, Whole, check_time_zone, merged, timestamp
@@ -16,6 +17,7 @@ from admin_api.problems import Problem, documented
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
+from registry.configuration import AutopCommands
 from registry.records import Site, SiteRoster
 from registry.ring_plan import DEFAULT_RING_SECONDS, OnReject
 from registry.store import Stored
@@ -154,6 +156,8 @@ async def delete_site(call: CallOf, site: str) -> Response:
         work.remove(found, action="site.deleted", object=f"site/{site}", site=site)
         work.delete(SiteRoster, site, expect=roster.version)
         work.delete(SiteLandlines, site)
+        for stored in (await call.ports.store.list(AutopCommands, "site", site, limit=MAX_SCOPES)).items:
+            await forget_scope(work, stored.record.scope)
         return Answer(204)
 
     return await run(call, attempt, site=site)

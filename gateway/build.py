@@ -285,6 +285,7 @@ class Node:
                     logbook=logbook,
                     metrics=self.metrics,
                 ),
+                configurations=autop,
                 observer=self.metrics.admin_request,
             )
         )

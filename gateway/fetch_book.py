@@ -1,8 +1,8 @@
 """`FetchBook`: what each device fetched, with the exact bytes, kept in the store; and the end of One-Time deliveries.
 
 Written behind, in groups: a device waits for nothing, and ten thousand that boot together are a few batches. A fetch is in the
-store at most GATHER_SECONDS after it ended. What kill -9 takes is a fetch of that moment; a One-Time file among them is sent once more
-with the same bytes, which its device skips. A store that is down is tried again.
+store at most GATHER_SECONDS after it ended. What kill -9 takes is a fetch of that moment; a One-Time file among them is sent once
+more with the same bytes, which its device skips. A store that is down is tried again.
 """
 
 import asyncio

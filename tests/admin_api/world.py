@@ -17,6 +17,9 @@ from admin_api.app import create_app
 from admin_api.auth import token_hash
 from admin_api.ports import AdminLimits, AdminPorts, Commanded, Presence, TrunkPresence
 from admin_api.work import Turns
+from autop.net.configurations import Configurations
+from autop.net.neighbours import SiteNeighbours
+from autop.settings import AutopSettings
 from registry.door_log import Opening
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
@@ -156,6 +159,12 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         trunk_presence=lambda trunk: trunk_presences.get(trunk, TrunkPresence()),
         known_models=lambda: MODELS,
         doors=doors,
+        configurations=Configurations(
+            read_model=store,
+            vault=vault,
+            settings=AutopSettings("gw.test", "https://gw.test:8443/autop", 300, 5060, 5060, 5061),
+            neighbours=SiteNeighbours(store),
+        ),
         observer=seen,
         limits=limits or AdminLimits(),
     )
