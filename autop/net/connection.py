@@ -8,9 +8,7 @@ The deadline of a head runs from its first byte, that of a request too; a connec
 """
 
 import asyncio
-import fcntl
-import struct
-import termios
+import contextlib
 from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum, auto
@@ -20,13 +18,12 @@ import h11
 
 from autop.fingerprint import entity_tags, none_match_fails
 from autop.identify import Asked, identify
+from autop.net.acknowledgement import FIRST_LOOK, LAST_LOOK, Acknowledgement
 from autop.net.answers import not_modified, refusal, served
 from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
 from autop.net.limits import ListenerLimits
 from autop.observer import AutopObserver, Outcome, Reason
 
-_FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
-"""Seconds between two looks whether the peer has acknowledged a file; doubled from the first to the last."""
 _SLICE = 2048
 """Bytes given to h11 at a time, so that its bound on an incomplete head holds within a slice."""
 
@@ -86,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._proven = proven
         self._lost = lost
         self._fetches = fetches
-        self._unacknowledged: tuple[File, str] | None = None
+        self._unacknowledged: tuple[File, str, Acknowledgement] | None = None
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self._transport: asyncio.Transport | None = None
@@ -144,6 +141,9 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+        self._note_acknowledged()  # the end of a connection acknowledges all that came before it
+        if self._unacknowledged is not None:
+            self._unacknowledged[2].end()
         self._transport = None
         self._lost(self)
 
@@ -216,10 +216,10 @@ class Connection(asyncio.Protocol):
         self._write(request, found)
         while self._writable is not None:
             await asyncio.shield(self._writable)
-        pause = _FIRST_LOOK
+        pause = FIRST_LOOK
         while not self._note_acknowledged():
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LAST_LOOK)
+            pause = min(2 * pause, LAST_LOOK)
         self._task = None
         self._next_request()
 
@@ -245,21 +245,26 @@ class Connection(asyncio.Protocol):
                 if is_held and _held(named) == found.hash:  # "*" and lists say nothing of what the client has
                     self._fetches.fetched(found, self._peer, self._clock_wall(), complete=False, held="")
                 elif not is_held:
-                    self._unacknowledged = found, _held(named)
+                    self._watch(found, _held(named))
 
     def _note_acknowledged(self) -> bool:
-        """Whether no file's bytes are on their way any more; tells of the fetch that has become complete.
-
-        Once all are written, the peer's TCP having acknowledged all is as much as a server can know of a client.
-        """
-        transport, waiting = self._transport, self._unacknowledged
-        if waiting is None or self._fetches is None or transport is None:
+        """Whether no file is on its way any more. Tells of the fetch that has become complete."""
+        waiting = self._unacknowledged
+        if waiting is None or self._fetches is None:
             return True
-        if transport.get_write_buffer_size() or _unacknowledged_octets(transport):
+        file, held, acknowledgement = waiting
+        if not acknowledgement.is_complete():
             return False
+        acknowledgement.end()
         self._unacknowledged = None
-        self._fetches.fetched(waiting[0], self._peer, self._clock_wall(), complete=True, held=waiting[1])
+        self._fetches.fetched(file, self._peer, self._clock_wall(), complete=True, held=held)
         return True
+
+    def _watch(self, file: File, held: str) -> None:
+        """Remember that `file` is on its way. Where nobody can know whether it arrived, the fetch is not counted."""
+        assert self._transport is not None
+        with contextlib.suppress(OSError):
+            self._unacknowledged = file, held, Acknowledgement(self._transport)
 
     def _next_request(self) -> None:
         """After an answer: the next request of this connection, or its end."""
@@ -359,18 +364,6 @@ class Connection(asyncio.Protocol):
         if self._state is not _State.LINGERING and (self._head_began is not None or self._state is _State.ANSWERING):
             self._observer.answered(Outcome.REFUSED, Reason.TOO_SLOW)
         self._abort()
-
-
-def _unacknowledged_octets(transport: asyncio.Transport) -> int:
-    """What the kernel has sent and the peer has not acknowledged, or not sent yet (Linux: SIOCOUTQ, tcp(7))."""
-    found = transport.get_extra_info("socket")
-    if found is None or found.fileno() < 0:
-        return 1
-    try:
-        (octets,) = struct.unpack("i", fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)))
-    except OSError:
-        return 1
-    return int(octets)
 
 
 def _held(named: list[bytes]) -> str:
