@@ -8,6 +8,7 @@ bytes, because devices compare an MD5 of the file and apply it again when it dif
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from autop.errors import MalformedLine, RejectedValue
 
@@ -55,6 +56,7 @@ class Commands:
     faults: tuple[MalformedLine, ...]
 
 
+@lru_cache(maxsize=4096)
 def is_key(text: str) -> bool:
     """Whether `text` is a setting's full name: `Config` and two or three parts (`Config.Firmware.Url` has two)."""
     return _KEY.fullmatch(text) is not None
@@ -79,14 +81,21 @@ def check_value(key: str, value: str) -> str:
         raise RejectedValue(key, "a blank at either end would be lost")
     if len(value) > MAX_LINE - len(key) - 3:
         raise RejectedValue(key, f"a line holds at most {MAX_LINE} characters")
-    item = key.rpartition(".")[2]
-    if _TEXT_ITEM.fullmatch(item) and any(mark in value for mark in REJECTED_IN_TEXT):
+    is_text, is_password = _kind(key)
+    if is_text and any(mark in value for mark in REJECTED_IN_TEXT):
         raise RejectedValue(key, "the characters % ' = & are not allowed here")
-    if item == "Pwd" and len(value) > MAX_PASSWORD:
+    if is_password and len(value) > MAX_PASSWORD:
         raise RejectedValue(key, f"a password has at most {MAX_PASSWORD} characters")
     if key == "Config.Autoprovision.GENERAL.Url" and len(value) > MAX_URL:
         raise RejectedValue(key, f"the autop URL has at most {MAX_URL} characters")
     return value
+
+
+@lru_cache(maxsize=4096)
+def _kind(key: str) -> tuple[bool, bool]:
+    """Whether a value under `key` is text that devices show or log in with, and whether it is a SIP password."""
+    item = key.rpartition(".")[2]
+    return _TEXT_ITEM.fullmatch(item) is not None, item == "Pwd"
 
 
 def label(text: str) -> str:

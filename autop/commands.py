@@ -5,8 +5,10 @@ take it away from the gateway, and with it the way to put that right.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 from autop.cfg_format import parse_commands, parse_line
 from autop.errors import MalformedLine
@@ -100,6 +102,10 @@ def settle(lines: Iterable[str]) -> Settled:
     return Settled(tuple(line for row, line in enumerate(written, 1) if row not in gone), dropped)
 
 
-def settings_of(lines: Iterable[str]) -> dict[str, str]:
-    """Key to value of lines that were kept. One that is not well formed is left out: it was refused where entered."""
-    return parse_commands(lines).settings
+@lru_cache(maxsize=4096)
+def settings_of(lines: tuple[str, ...]) -> Mapping[str, str]:
+    """Key to value of lines that were kept. One that is not well formed is left out: it was refused where entered.
+
+    Remembered, because the lines of a site are those of every device there.
+    """
+    return MappingProxyType(parse_commands(lines).settings)

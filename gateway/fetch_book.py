@@ -104,7 +104,7 @@ class FetchBook:
     async def _keep(self, devices: tuple[list[_Waiting], ...]) -> None:
         """Write the fetches of these devices together; where somebody else wrote meanwhile, one by one."""
         try:
-            writes = [write for entries in devices for write in await self._writes(entries)]
+            writes = [write for entries in devices for write in await self._writes(entries, self._read_model)]
             await self._store.batch(writes)
             return
         except (StaleVersion, NotFound):
@@ -112,22 +112,25 @@ class FetchBook:
         for entries in devices:
             for _ in range(ATTEMPTS):
                 try:
-                    await self._store.batch(await self._writes(entries))
+                    await self._store.batch(await self._writes(entries, self._store))
                 except StaleVersion:
                     continue
                 except NotFound:
                     pass  # the device was deleted: nothing of it is kept
                 break
 
-    async def _writes(self, entries: list[_Waiting]) -> list[Write]:
-        """What keeps one device's fetches, oldest first. Nothing where the device is gone or all stays as it is."""
+    async def _writes(self, entries: list[_Waiting], known: ReadModel | Store) -> list[Write]:
+        """What keeps one device's fetches, oldest first. Nothing where the device is gone or all stays as it is.
+
+        `known`: where the present records are read; what is behind ends in StaleVersion.
+        """
         mac = entries[0][0].mac
-        device = await self._store.get(Device, mac.text)
+        device = await known.get(Device, mac.text)
         if device is None:
             return []
         account = device.record.account
         bindings = await self._read_model.get(AorBindings, account) if account else None
-        stored = await self._store.get(DeviceFetches, mac.text)
+        stored = await known.get(DeviceFetches, mac.text)
         before = stored.record if stored is not None else None
         had = {one.etag for one in before.fetches} if before is not None else set()
         record, bodies = before, dict[str, bytes]()

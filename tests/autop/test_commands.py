@@ -70,7 +70,7 @@ lines = st.lists(
 @given(lines)
 def test_settled_lines_mean_the_same_and_are_settled(written: list[str]) -> None:
     found = settle(written)
-    assert settings_of(found.lines) == settings_of(written)
+    assert settings_of(found.lines) == settings_of(tuple(written))
     assert settle(found.lines).dropped == ()
     assert len(found.lines) + len(found.dropped) == len(written)
     rows = [row for row in range(1, len(written) + 1) if row not in {one.row for one in found.dropped}]
