@@ -163,7 +163,7 @@ async def dry_run(call: CallOf, level: Level, of: str, body: DryRunBody, group: 
         found.failed += bool(one.error)
         if (one.changes or one.error) and len(found.items) < SHOWN:
             found.items.append(one)
-        await asyncio.sleep(0)  # a site of 2,000 devices is half a second of rendering, which others need not wait for
+        await asyncio.sleep(0)  # rendering a large site takes a while, and others need not wait for it
     return found
 
 

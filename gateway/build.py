@@ -258,6 +258,8 @@ class Node:
         fetches = FetchBook(store, read_model, vault, one_time)
         fetches.start()
         self._stack.push_async_callback(fetches.stop)
+        waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
+        self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
         files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, fetches=fetches)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))

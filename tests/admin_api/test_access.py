@@ -1,13 +1,17 @@
 """Every route x every role x own, foreign and unknown things. The table below is written by hand: a new route fails until it
 stands here, and a permission that changes fails until somebody means it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from admin_api.app import guarded_routes
 from admin_api.problems import PREFIX
+from registry.configuration import DeviceFetches, Fetch
+from registry.mac import MacAddress
 from registry.records import Role
+from registry.store import Put
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, problem, user
 
 ROLES = {"D": Role.DISTRIBUTOR, "I": Role.INSTALLER, "S": Role.SUB_INSTALLER, "P": Role.PROPERTY_MANAGER, "R": Role.READ_ONLY}
@@ -39,6 +43,17 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("PATCH", "/devices/{mac}", "DIS", "mac"),
     ("DELETE", "/devices/{mac}", "DIS", "mac"),
     ("GET", "/devices/{mac}/status", "DISPR", "mac"),
+    ("GET", "/devices/{mac}/configuration", "DISPR", "mac"),
+    ("GET", "/devices/{mac}/configuration/versions", "DISPR", "mac"),
+    ("GET", "/devices/{mac}/configuration/versions/{etag}", "DISPR", "mac"),
+    ("GET", "/devices/{mac}/one-time-autop", "DISPR", "mac"),
+    ("DELETE", "/devices/{mac}/one-time-autop", "DIS", "mac"),
+    ("GET", "/autop-commands/{level}/{of}", "DISPR", "of"),
+    ("PUT", "/autop-commands/{level}/{of}", "DIS", "of"),
+    ("GET", "/autop-commands/{level}/{of}/revisions", "DISPR", "of"),
+    ("POST", "/autop-commands/{level}/{of}/rollback", "DIS", "of"),
+    ("POST", "/autop-commands/{level}/{of}/dry-run", "DIS", "of"),
+    ("POST", "/autop-commands/{level}/{of}/one-time", "DIS", "of"),
     ("POST", "/devices/{mac}/relays/{relay}/open", "DISP", "mac"),
     ("POST", "/users", "DISP", None),
     ("PUT", "/users/{user}", "DISP", "user"),
@@ -86,7 +101,10 @@ UNKNOWN = {
     "session": "none",
     "app": "none",
     "trunk": "none",
+    "of": "none",
 }
+ETAG = "ab" * 32
+LINES = {"lines": ["Config.Settings.LOGLEVEL.Level = 3"]}
 
 
 def a_trunk(site: str) -> dict[str, Any]:
@@ -107,6 +125,10 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         assert (await client.put(f"/devices/{mac}", json=device(FOREIGN))).status_code == 201
         trunk = (await client.post("/trunks", json=a_trunk(FOREIGN))).json()["id"]
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
+        assert (await client.put(f"/autop-commands/site/{FOREIGN}", json=LINES)).status_code == 200
+        assert (await client.post(f"/autop-commands/site/{FOREIGN}/one-time", json=LINES)).status_code == 201
+    fetches = DeviceFetches(MacAddress(mac), FOREIGN, (Fetch(ETAG, 1.0, 1.0, "192.0.2.7"),))
+    await world.store.batch([Put(fetches)])
     return world, {
         "token": "read-only-foreign",
         "mac": mac,
@@ -116,7 +138,14 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "app": someone["app_account"],
         "session": session,
         "trunk": trunk,
+        "of": FOREIGN,
     }
+
+
+def named(path: str, thing: str | None, names: Mapping[str, str]) -> str:
+    """The path with the thing's name in it."""
+    path = path.replace("{level}", "site").replace("{etag}", ETAG)
+    return path if thing is None else path.replace("{" + thing + "}", names[thing])
 
 
 def body_of(method: str, path: str, site: str) -> Any:
@@ -134,6 +163,10 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("PUT", "/users/{user}/ring-plan"): {"stages": [{"targets": [{"kind": "guards"}]}]},
         ("POST", "/users/{user}/apps"): {},
         ("POST", "/devices/{mac}/remote-sessions"): {},
+        ("PUT", "/autop-commands/{level}/{of}"): LINES,
+        ("POST", "/autop-commands/{level}/{of}/rollback"): {"revision": 1},
+        ("POST", "/autop-commands/{level}/{of}/dry-run"): LINES,
+        ("POST", "/autop-commands/{level}/{of}/one-time"): LINES,
         ("POST", "/devices/{mac}/relays/{relay}/open"): {"account": "app", "page": "home"},
     }
     return bodies.get((method, path), {"name": "Changed"} if method == "PATCH" else None)
@@ -151,7 +184,7 @@ async def test_roles(method: str, path: str, who: str, thing: str | None) -> Non
         who = "DISPR"  # Its answer has no end: test_events.py reads it for every role.
         return
     world, names = await a_full_world()
-    filled = path if thing is None else path.replace("{" + thing + "}", names[thing])
+    filled = named(path, thing, names)
     query = {"site": FOREIGN} if method == "GET" and "site" in _known_queries(world, method, path) else {}
     refused = set()
     for letter, role in ROLES.items():
@@ -178,7 +211,7 @@ async def test_foreign_is_like_unknown(method: str, path: str, who: str, thing: 
         async with world.client(ROLES[letter], HOME) as client:
             texts = []
             for name in (names[thing], UNKNOWN[thing]):
-                filled = path.replace("{" + thing + "}", name)
+                filled = named(path, thing, {thing: name})
                 answer = await client.request(
                     method, filled, json=body_of(method, path, FOREIGN), headers={"If-Match": "*"} if method != "PUT" else {}
                 )
@@ -192,7 +225,7 @@ async def test_foreign_is_like_unknown(method: str, path: str, who: str, thing: 
 @pytest.mark.parametrize(("method", "path", "who", "thing"), GUARDED, ids=lambda value: str(value))
 async def test_no_token_no_answer(method: str, path: str, who: str, thing: str | None) -> None:
     world, names = await a_full_world()
-    filled = path if thing is None else path.replace("{" + thing + "}", names[thing])
+    filled = named(path, thing, names)
     answers = []
     for secret in (None, "portico_unknown_" + "x" * 30, "short", "ü" * 30):
         async with world.bearer(None) as client:
