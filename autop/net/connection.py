@@ -141,7 +141,8 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        self._note_acknowledged()  # the end of a connection acknowledges all that came before it
+        if exc is None:  # an end in order acknowledges all that came before it, a reset does not
+            self._note_acknowledged()
         if self._unacknowledged is not None:
             self._unacknowledged[2].end()
         self._transport = None

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -47,6 +48,13 @@ class House:
         orders: list[dict[str, Any]] = answer.json["orders"] if answer.status == 200 else []
         assert answer.status in (200, 404)
         return orders
+
+    def all_is_known(self) -> bool:
+        """Whether every fetch that the gateway counts is in its store."""
+        host, port = self.gateway.address("metrics")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{host}:{port}/metrics", timeout=WITHIN) as page:
+            return "\nportico_autop_fetches_waiting 0.0\n" in page.read().decode()
 
     def configuration(self) -> Any:
         return self.gateway.ask("GET", f"/devices/{self.device.mac}/configuration")
@@ -134,8 +142,17 @@ def versions(house: House) -> Any:
     return house.gateway.ask("GET", f"/devices/{house.device.mac}/configuration/versions")["items"]
 
 
+@pytest.fixture(scope="module")
+def long_file(house: House) -> int:
+    """A file of two TLS records, so that a client that has read one has not taken it all. Its least size."""
+    lines = [f"Config.Long.{{}}.Line{n:02d} = {'x' * 700}" for n in range(10)]
+    for level, of in (("platform", "all"), ("model", "R29")):
+        house.gateway.ask("PUT", f"/autop-commands/{level}/{of}", {"lines": [line.format(level) for line in lines]})
+    return len(lines) * 700 * 2
+
+
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_fetch_that_breaks_off_does_not_count(house: House, how: str) -> None:
+def test_a_fetch_that_breaks_off_does_not_count(house: House, long_file: int, how: str) -> None:
     house.order(*[f"Config.Once.A.Line{n:02d} = {'x' * 700}" for n in range(10)])
     with closing(house.dial(SMALL_WINDOW)) as connection:
         house.ask(connection)
@@ -146,19 +163,23 @@ def test_a_fetch_that_breaks_off_does_not_count(house: House, how: str) -> None:
         house.ask(connection, method="HEAD")
         while connection.recv(4096):
             pass
+    wait_until("fetches are kept", house.all_is_known, WITHIN)
     (order,) = house.waiting()
     assert order["under_way"] is True
     body = house.fetch()
+    assert len(body) > long_file
     assert body.count(b"Config.Once.A.Line") == 10
     wait_until("nothing waits any more", lambda: not house.waiting(), WITHIN)
     assert b"Config.Once" not in house.fetch()
 
 
+@pytest.mark.usefixtures("long_file")
 def test_a_client_that_takes_its_time_counts_when_it_is_done(house: House) -> None:
     house.order("Config.Once.A.Slow = 1", *[f"Config.Once.A.Line{n:02d} = {'x' * 700}" for n in range(10)])
     with closing(house.dial(SMALL_WINDOW)) as connection:
         house.ask(connection)
         received = connection.recv(100)
+        wait_until("fetches are kept", house.all_is_known, WITHIN)
         assert house.waiting()
         while b"Config.Once.A.Line09" not in received or not received.endswith(b"\n"):
             received += connection.recv(500)
@@ -171,6 +192,7 @@ def test_asterisk_says_nothing_of_what_a_client_has(house: House) -> None:
         house.ask(connection, "If-None-Match: *")
         while connection.recv(4096):
             pass
+    wait_until("fetches are kept", house.all_is_known, WITHIN)
     (order,) = house.waiting()
     assert order["under_way"] is True
     house.fetch()
