@@ -1,4 +1,4 @@
-"""Which part of a file a GET or HEAD gets: the conditional and range rules of RFC 9110 (sections 13.2.2, 14.2 and 15), as a function.
+"""Which part of a file a GET or HEAD gets: the conditional and range rules of RFC 9110 (sections 13.2.2 and 14.2) as a function.
 
 The order is the RFC's: If-Match (412), If-None-Match (304), then Range under If-Range. A range is given only of bytes that the
 client proved to continue: If-Range compares strongly, and anything else than our present strong tag (a weak tag, a date, an old

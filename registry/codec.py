@@ -19,6 +19,7 @@ import msgpack
 
 from registry.call_types import CustomPlan
 from registry.errors import UnreadableRecord
+from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.location import AorBindings, AorPush
 from registry.mac import MacAddress
 from registry.records import (
@@ -56,7 +57,10 @@ KINDS: dict[str, type[Any]] = {
     "CustomPlan": CustomPlan,
     "Department": Department,
     "Device": Device,
+    "DeviceUpgrade": DeviceUpgrade,
     "DoorEvent": DoorEvent,
+    "FirmwareImage": FirmwareImage,
+    "FirmwareUpgrade": FirmwareUpgrade,
     "IdempotencyKey": IdempotencyKey,
     "LibraryMac": LibraryMac,
     "RelayState": RelayState,

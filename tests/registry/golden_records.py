@@ -11,6 +11,14 @@ from typing import Any
 
 from registry.call_types import CustomPlan, Rule, StageRule, Who
 from registry.codec import KINDS, encode
+from registry.firmware import (
+    DeviceUpgrade,
+    DeviceUpgradeState,
+    FirmwareImage,
+    FirmwareUpgrade,
+    ResetStep,
+    UpgradeState,
+)
 from registry.location import AorBindings, AorPush, Binding, PushParameters
 from registry.mac import MacAddress
 from registry.records import (
@@ -140,7 +148,43 @@ SAMPLES: tuple[Any, ...] = (
         monitor_after_ring=True,
         schedule=EVENINGS,
     ),
+    DeviceUpgrade(
+        "upgrade-1",
+        MAC,
+        "site-1",
+        "ab" * 12,
+        "29.30.10.465",
+        7,
+        1_700_000_000.5,
+        DeviceUpgradeState.EXECUTED,
+        "the device told the version",
+        "29.30.10.465",
+        3,
+        1,
+        ResetStep.WAITING,
+    ),
     DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),
+    FirmwareImage("ab" * 12, "ab" * 32, 12_345_678, "R29", "29.30.10.465", "Bells ring", 1_700_000_000.5, 1_700_000_001.0),
+    FirmwareUpgrade(
+        "upgrade-1",
+        "site-1",
+        "ab" * 12,
+        "R29",
+        "29.30.10.465",
+        1_700_000_000.0,
+        1_700_086_400.0,
+        12,
+        1_699_999_999.0,
+        1_700_000_001.0,
+        first_hour=1,
+        hours=4,
+        first_percent=10,
+        max_failed_percent=5,
+        reset_after=True,
+        allow_older=True,
+        state=UpgradeState.PROCESSING,
+        cancelled=True,
+    ),
     IdempotencyKey("0001700000000-00000004", "cd" * 32, "ef" * 32, b"\x01answer", 1_700_086_400.0),
     LibraryMac(MAC, "distributor-1", "site-1", 1_700_000_000.0),
     RelayState(MAC, "site-1", (SwitchedRelay(1, True, 1_700_000_000.25), SwitchedRelay(2, False, 1_700_000_060.0))),
