@@ -14,6 +14,7 @@ from admin_api import (
     devices,
     door_opening,
     events,
+    firmware,
     logs,
     mac_library,
     remote_sessions,
@@ -21,6 +22,7 @@ from admin_api import (
     sites,
     tokens,
     trunks,
+    upgrades,
     users,
 )
 from admin_api.events import Streams
@@ -41,6 +43,8 @@ RESOURCES: Sequence[APIRouter] = (
     apps.routes,
     ring_plans.routes,
     trunks.routes,
+    firmware.routes,
+    upgrades.routes,
     remote_sessions.routes,
     logs.routes,
     events.routes,

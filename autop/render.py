@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from autop import catalogue
 from autop.cfg_format import MAX_URL, merge, parse_commands, write
 from autop.errors import RejectedValue
+from autop.firmware import Offer, firmware_lines
 from autop.settings import (
     AutopPoll,
     AutopSettings,
@@ -39,6 +40,7 @@ class Facts:
     `token` is the device's autop token. `channel_key` empty: no channel. `door_relays`: relays that an indoor monitor may
     open (ignored for other kinds). `contacts`: whom a guard phone can dial. `zone` None: the device keeps its own.
     `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings.
+    `firmware`: the image that the device is to install now.
     """
 
     settings: AutopSettings
@@ -53,6 +55,7 @@ class Facts:
     buttons: tuple[str, ...] | None = None
     direct_ip: bool = False
     dial_seconds: int = 0
+    firmware: Offer | None = None
 
 
 def render(device: Device, facts: Facts) -> bytes:
@@ -65,7 +68,8 @@ def render(device: Device, facts: Facts) -> bytes:
     row = catalogue.model(device.model)
     profile = catalogue.PROFILES[device.kind]
     own = parse_commands(device.autop_commands).settings
-    return write(merge(dict(profile.lines(device_settings(device, facts), row)), own))
+    firmware = firmware_lines(device.model, device.mac, facts.settings.directory(facts.token), facts.firmware)
+    return write(merge(dict(profile.lines(device_settings(device, facts), row)), firmware, own))
 
 
 def device_settings(device: Device, facts: Facts) -> DeviceSettings:

@@ -78,7 +78,7 @@ def _told(device: DeviceUpgrade, facts: DeviceFacts, upgrade: FirmwareUpgrade, n
         return step(device, Event.NEWER, now)
     if device.state in _UNDER_WAY and now - device.since >= SILENCE_SECONDS:
         device = step(device, Event.NOT_FETCHED, now)
-        return step(device, Event.OLD_AGAIN if device.seen else Event.SILENT, now)
+        return step(device, Event.OLD_AGAIN if facts.version else Event.SILENT, now)
     return device
 
 

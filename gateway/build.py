@@ -25,6 +25,8 @@ from autop.catalogue import known_models
 from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
+from autop.net.upgrade_clock import UpgradeClock
+from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
 from gateway.config import WILDCARDS, Config
@@ -36,6 +38,7 @@ from gateway.door_openings import DoorOpenings
 from gateway.doors import DoorBook
 from gateway.errors import StartError
 from gateway.feed import Feed
+from gateway.firmware import add_firmware_gauges, firmware_files
 from gateway.followed_store import FollowedStore
 from gateway.health import HealthApp
 from gateway.listeners import Address, Listeners
@@ -251,8 +254,14 @@ class Node:
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         notes = AutopNotes(self.metrics, presence)
-        autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours)
-        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall)
+        images = await firmware_files(folder.firmware, store)
+        upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
+        self._stack.push_async_callback(upgrades.stop)
+        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), self._wall)
+        upgrade_clock.start()
+        self._stack.push_async_callback(upgrade_clock.stop)
+        autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours, firmware=upgrades)
+        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, ear=upgrades)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
         await self._listeners.accept("autop_http", files.connect, None)
@@ -279,6 +288,7 @@ class Node:
                     logbook=logbook,
                     metrics=self.metrics,
                 ),
+                firmware=images,
                 observer=self.metrics.admin_request,
             )
         )
@@ -289,6 +299,7 @@ class Node:
         # Operations.
         self._add_gauges(core, sip, channel, visitors, bindings)
         self._add_trunk_gauges(trunks)
+        add_firmware_gauges(self.metrics, upgrade_clock, files)
         lag = LagSampler(self.metrics.lag.observe, core.lag)
         lag.start()
         self._stack.callback(lag.stop)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from registry.mac import MacAddress
 
-MAX_UPGRADE_DEVICES = 900
-"""Devices of one upgrade: they are written, and removed, in one batch."""
+MAX_UPGRADE_DEVICES = 450
+"""Devices of one upgrade: all may be exchanged for others in one batch."""
 
 
 @dataclass(frozen=True, slots=True)

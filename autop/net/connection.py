@@ -4,7 +4,8 @@
       |                   |
       +-- refused --------+--> LINGERING --> lost               (read and forget, so that the client sees the answer)
 
-The deadline of a head runs from its first byte, that of a request too; a connection that is between requests may idle.
+The deadline of a head runs from its first byte, that of a request too; a connection that is between requests may idle. A firmware
+download has a deadline for each piece, and one for all.
 """
 
 import asyncio
@@ -15,13 +16,18 @@ from typing import Protocol, cast
 
 import h11
 
-from autop.fingerprint import none_match_fails
+from autop.answer_plan import Plan, plan
 from autop.identify import Asked, identify
-from autop.net.answers import not_modified, refusal, served
+from autop.net.answers import planned, refusal, unplanned
 from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
+from autop.net.download import Downloads, pieces
+from autop.net.image import OpenImage, UpgradeEar
 from autop.net.limits import ListenerLimits
+from autop.net.requests import unacceptable, user_agent
 from autop.observer import AutopObserver, Outcome, Reason
+from registry.errors import RegistryError
 
+FIRMWARE_TYPE = b"application/octet-stream"
 _SLICE = 2048
 """Bytes given to h11 at a time, so that its bound on an incomplete head holds within a slice."""
 
@@ -29,7 +35,7 @@ _SLICE = 2048
 class FileSource(Protocol):
     """Where files come from (`Configurations`)."""
 
-    async def find(self, asked: Asked | None) -> File | Refused: ...
+    async def find(self, asked: Asked | None) -> File | OpenImage | Refused: ...
 
 
 class Seat(Protocol):
@@ -57,6 +63,8 @@ class Connection(asyncio.Protocol):
         observer: AutopObserver,
         clock_wall: Callable[[], float],
         limits: ListenerLimits,
+        downloads: Downloads,
+        ear: UpgradeEar | None,
         seat: Seat,
         made: Callable[["Connection"], None],
         proven: Callable[["Connection"], None],
@@ -66,6 +74,8 @@ class Connection(asyncio.Protocol):
         self._observer = observer
         self._clock_wall = clock_wall
         self._limits = limits
+        self._downloads = downloads
+        self._ear = ear
         self.seat = seat
         self._made = made
         self._proven = proven
@@ -180,7 +190,7 @@ class Connection(asyncio.Protocol):
         began = self._head_began if self._head_began is not None else self._loop.time()
         self._head_began = None
         self._set_deadline(began + self._limits.request_seconds)
-        status, reason = _unacceptable(request)
+        status, reason = unacceptable(request)
         if status:
             self._refuse(status, reason, request.method)
             return
@@ -193,30 +203,97 @@ class Connection(asyncio.Protocol):
         if isinstance(found, Refused):
             # The same instant for every refusal: what the look-up cost must not show.
             await asyncio.sleep(asked_at + self._limits.refusal_seconds - self._loop.time())
-        if self._transport is None:
+        if isinstance(found, File | Refused):
+            if self._transport is None:
+                return
+            self._write(request, found)
+        elif not await self._download(request, found):
+            self._abort()
             return
-        self._write(request, found)
-        while self._writable is not None:
-            await asyncio.shield(self._writable)
+        await self._drained()
         self._task = None
         self._next_request()
 
+    async def _drained(self) -> None:
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+
     def _write(self, request: h11.Request, found: File | Refused) -> None:
-        date = self._date()
         if isinstance(found, Refused):
-            response, body = refusal(404, date, close=False)
+            response, body = refusal(404, self._date(), close=False)
             self._observer.answered(found.outcome, found.reason)
-        elif none_match_fails([value for name, value in request.headers if name == b"if-none-match"], found.etag):
-            response, body = not_modified(found, date)
-            self._observer.answered(Outcome.NOT_MODIFIED, Reason.NONE)
-        else:
-            response, body = served(found, date)
-            self._observer.answered(Outcome.SERVED, Reason.NONE)
-        self._send(response, b"" if request.method == b"HEAD" else body)
-        if isinstance(found, File):
+            self._send(response, b"" if request.method == b"HEAD" else body)
+            return
+        wanted = plan(request.method, request.headers, found.etag, len(found.body))
+        if not self._refused_by_plan(wanted, found.etag):
+            self._count(wanted)
+            content = found.body[wanted.start : wanted.start + wanted.length] if wanted.with_body else b""
+            self._send(planned(wanted, found.etag, found.content_type, self._date()), content)
+        self._proven(self)
+        has_it = wanted.status == 304 or (wanted.length == len(found.body) and wanted.with_body)
+        if found.content_type == CONFIGURATION_TYPE and has_it and request.method != b"HEAD":
+            self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
+            if found.live is not None and self._ear is not None:
+                self._ear.configuration_fetched(found.mac, found.live, user_agent(request))
+
+    def _refused_by_plan(self, wanted: Plan, etag: bytes) -> bool:
+        if wanted.status not in (412, 416):
+            return False
+        self._observer.answered(Outcome.REFUSED, Reason.CONDITION)
+        response, body = unplanned(wanted, etag, self._date())
+        self._send(response, body if wanted.with_body else b"")
+        return True
+
+    def _count(self, wanted: Plan) -> None:
+        self._observer.answered(Outcome.NOT_MODIFIED if wanted.status == 304 else Outcome.SERVED, Reason.NONE)
+
+    async def _download(self, request: h11.Request, image: OpenImage) -> bool:
+        """Answer with firmware, piece by piece. False: the answer cannot be completed, the connection is to be cut."""
+        entered = False
+        try:
+            if self._transport is None:
+                return False
             self._proven(self)
-            if found.content_type == CONFIGURATION_TYPE and request.method != b"HEAD":
-                self._observer.fetched(found.mac, found.etag.strip(b'"').decode(), self._peer, self._clock_wall())
+            wanted = plan(request.method, request.headers, image.etag, image.size)
+            if self._refused_by_plan(wanted, image.etag):
+                return True
+            if wanted.with_body:
+                entered = self._downloads.enter(image.mac)
+                if not entered:
+                    self._observer.answered(Outcome.LIMITED, Reason.BUSY)
+                    wait = b"%d" % self._downloads.retry_after(image.mac)
+                    self._send(*refusal(503, self._date(), close=False, more=[(b"Retry-After", wait)]))
+                    return True
+                if not await image.begin():
+                    self._write(request, Refused(Outcome.LIMITED, Reason.NO_SUCH_FILE))
+                    return True
+            self._count(wanted)
+            return await self._stream(image, wanted)
+        except (OSError, RegistryError):
+            self._observer.answered(Outcome.ERROR, Reason.UNAVAILABLE)
+            return False
+        finally:
+            if entered:
+                self._downloads.leave(image.mac)
+            image.close()
+
+    async def _stream(self, image: OpenImage, wanted: Plan) -> bool:
+        last = self._loop.time() + self._limits.download_seconds
+        head = self._http.send(planned(wanted, image.etag, FIRMWARE_TYPE, self._date())) or b""
+        transport = self._transport
+        if transport is None:
+            return False
+        transport.write(head)
+        if wanted.with_body:
+            async for content in pieces(image, wanted, self._limits.download_piece):
+                if self._transport is None:
+                    return False
+                self._set_deadline(min(last, self._loop.time() + self._limits.request_seconds))
+                transport.write(self._http.send(h11.Data(data=content)) or b"")
+                self._downloads.sent += len(content)
+                await self._drained()
+        transport.write(self._http.send(h11.EndOfMessage()) or b"")
+        return True
 
     def _next_request(self) -> None:
         """After an answer: the next request of this connection, or its end."""
@@ -316,20 +393,3 @@ class Connection(asyncio.Protocol):
         if self._state is not _State.LINGERING and (self._head_began is not None or self._state is _State.ANSWERING):
             self._observer.answered(Outcome.REFUSED, Reason.TOO_SLOW)
         self._abort()
-
-
-def _unacceptable(request: h11.Request) -> tuple[int, Reason]:
-    """Status and reason if the head alone says no; 0 if it does not. The same for every target."""
-    if request.http_version not in (b"1.1", b"1.0"):
-        return 505, Reason.BAD_REQUEST
-    names = [name for name, _ in request.headers]
-    if b"host" not in names:
-        return 400, Reason.BAD_REQUEST  # h11 asks it of HTTP/1.1 only
-    if b"transfer-encoding" in names:
-        # With a length beside it two parsers may disagree where the request ends (RFC 9112 section 6.1).
-        return (400, Reason.BAD_REQUEST) if b"content-length" in names else (413, Reason.BODY)
-    if any(name == b"content-length" and value.strip(b"0") for name, value in request.headers):
-        return 413, Reason.BODY
-    if request.method not in (b"GET", b"HEAD"):
-        return 405, Reason.METHOD
-    return 0, Reason.NONE
