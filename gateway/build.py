@@ -258,6 +258,7 @@ class Node:
         upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
         self._stack.push_async_callback(upgrades.stop)
         upgrade_clock = UpgradeClock(FollowedStore(store, read_model), self._wall)
+        read_model.subscribe(upgrade_clock.changed)
         upgrade_clock.start()
         self._stack.push_async_callback(upgrade_clock.stop)
         autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours, firmware=upgrades)

@@ -19,10 +19,12 @@ from registry.errors import NotFound, RegistryError, StaleVersion
 from registry.firmware import MAX_UPGRADE_DEVICES, DeviceUpgrade, FirmwareUpgrade, UpgradeState
 from registry.location import AorBindings
 from registry.records import Device, Site
-from registry.store import MAX_PAGE, Put, Record, Require, Store, Stored, Write
+from registry.store import MAX_PAGE, Change, Put, Record, Require, Store, Stored, Write
 
 R = TypeVar("R", bound=Record)
 EVERY_SECONDS = 5.0
+REST_SECONDS = 0.5
+"""Between two looks, however much changes."""
 RECOUNT = 12
 MAX_UPGRADES = 5000
 """Upgrades that are looked at."""
@@ -37,6 +39,7 @@ class UpgradeClock:
         self._wall = wall
         self._every = every
         self._task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
         self._looks = 0
         self._over: Counter[UpgradeState] = Counter()
         self.states: Counter[UpgradeState] = Counter()
@@ -50,6 +53,11 @@ class UpgradeClock:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def changed(self, change: Change) -> None:
+        """Look soon if this change may be one to an upgrade. For the change feed."""
+        if change.kind in (FirmwareUpgrade.__name__, DeviceUpgrade.__name__):
+            self._woken.set()
 
     async def look(self) -> None:
         """Look at every open upgrade once. Raises RegistryError."""
@@ -71,7 +79,11 @@ class UpgradeClock:
                 await self.look()
             except RegistryError as error:
                 _log.warning("upgrades could not be looked at: %s", error)
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(REST_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._woken.wait()
+            self._woken.clear()
 
     async def _move(self, stored: Stored[FirmwareUpgrade], devices: list[Stored[DeviceUpgrade]]) -> None:
         upgrade, now = stored.record, self._wall()
