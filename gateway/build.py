@@ -257,7 +257,7 @@ class Node:
         images = await firmware_files(folder.firmware, store)
         upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
         self._stack.push_async_callback(upgrades.stop)
-        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), self._wall)
+        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), read_model, self._wall)
         read_model.subscribe(upgrade_clock.changed)
         upgrade_clock.start()
         self._stack.push_async_callback(upgrade_clock.stop)

@@ -14,6 +14,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from autop.firmware import fits, told_version
+from autop.net.upgrades import Records
 from autop.rollout import DeviceFacts, advance
 from registry.errors import NotFound, RegistryError, StaleVersion
 from registry.firmware import MAX_UPGRADE_DEVICES, DeviceUpgrade, FirmwareUpgrade, UpgradeState
@@ -34,8 +35,10 @@ _log = logging.getLogger("portico.firmware")
 class UpgradeClock:
     """The one task of a node that moves upgrades on. `start` and `stop` once each."""
 
-    def __init__(self, store: Store, wall: Callable[[], float], every: float = EVERY_SECONDS) -> None:
+    def __init__(self, store: Store, records: Records, wall: Callable[[], float], every: float = EVERY_SECONDS) -> None:
+        """`records`: the read model, for what is read of each device at each look."""
         self._store = store
+        self._records = records
         self._wall = wall
         self._every = every
         self._task: asyncio.Task[None] | None = None
@@ -64,6 +67,8 @@ class UpgradeClock:
         states: Counter[UpgradeState] = Counter()
         for stored in await self._list(FirmwareUpgrade, "open", "", MAX_UPGRADES):
             states[stored.record.state] += 1
+            if self._wall() < stored.record.starts:
+                continue
             devices = await self._list(DeviceUpgrade, "upgrade", stored.record.id, MAX_UPGRADE_DEVICES)
             with contextlib.suppress(StaleVersion, NotFound):  # somebody else was first: the next look sees what they wrote
                 await self._move(stored, devices)
@@ -87,8 +92,6 @@ class UpgradeClock:
 
     async def _move(self, stored: Stored[FirmwareUpgrade], devices: list[Stored[DeviceUpgrade]]) -> None:
         upgrade, now = stored.record, self._wall()
-        if now < upgrade.starts and not upgrade.cancelled:
-            return
         ordered = sorted(devices, key=lambda device: device.record.place)
         before = [device.record for device in ordered]
         facts = {device.mac.text: await self._facts(device, upgrade) for device in before if not device.state.is_over}
@@ -105,10 +108,10 @@ class UpgradeClock:
             await self._store.batch(writes)
 
     async def _facts(self, device: DeviceUpgrade, upgrade: FirmwareUpgrade) -> DeviceFacts:
-        found = await self._store.get(Device, device.mac.text)
+        found = await self._records.get(Device, device.mac.text)
         if found is None or found.record.site != upgrade.site or not fits(found.record.model, upgrade.model):
             return DeviceFacts(fits=False)
-        bindings = await self._store.get(AorBindings, found.record.account) if found.record.account else None
+        bindings = await self._records.get(AorBindings, found.record.account) if found.record.account else None
         agents = (
             [one.user_agent for one in bindings.record.bindings if one.expires > self._wall()] if bindings is not None else []
         )
@@ -119,7 +122,7 @@ class UpgradeClock:
     async def _in_hours(self, upgrade: FirmwareUpgrade, now: float) -> bool:
         if not upgrade.hours:
             return True
-        site = await self._store.get(Site, upgrade.site)
+        site = await self._records.get(Site, upgrade.site)
         return in_hours(site.record.time_zone if site is not None else "UTC", now, upgrade.first_hour, upgrade.hours)
 
     async def _list(self, kind: type[R], index: str, value: str, most: int) -> list[Stored[R]]:

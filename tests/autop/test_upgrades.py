@@ -43,7 +43,7 @@ class Node:
         self.model = ReadModel(store)
         self.vault = examples.vault()
         self.upgrades = Upgrades(store, self.model, self.files, lambda: now[0])
-        self.clock = UpgradeClock(store, lambda: now[0])
+        self.clock = UpgradeClock(store, self.model, lambda: now[0])
         self.configurations = Configurations(
             read_model=self.model, vault=self.vault, settings=examples.SETTINGS, firmware=self.upgrades
         )
@@ -51,6 +51,7 @@ class Node:
     async def at(self, now: float) -> str:
         """Move the clock, look, follow the feed; returns the device's state."""
         self.now[0] = now
+        await self.follow()
         await self.clock.look()
         return (await self.device()).state
 
@@ -193,6 +194,8 @@ async def test_a_restart_at_any_moment_and_another_node_go_on_from_the_store(tmp
         assert (await Node(node.store, tmp_path, node.now).device()).state == state
     first, second = Node(node.store, tmp_path, node.now), Node(node.store, tmp_path, node.now)
     await first.registers(NEW)
+    await first.follow()
+    await second.follow()
     await asyncio.gather(first.clock.look(), second.clock.look())
     assert (await first.device()).state == "executed"
 

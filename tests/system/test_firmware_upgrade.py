@@ -18,7 +18,7 @@ from registry.mac import MacAddress
 from simulators.admin_client import AdminClient
 from simulators.autop_client import AutopClient, trust
 from simulators.device import Device
-from simulators.flash import Boots, Flash, Installed, image
+from simulators.flash import Boots, Flash, FlashFailed, Installed, image
 from simulators.ready_file import Ready, read_ready
 from simulators.seeding import SecretsFile, Seeder
 from tests.system.peers import RunningGateway, needs
@@ -170,6 +170,28 @@ async def test_devices_install_it_once_also_after_a_cut_and_with_a_silent_and_a_
             assert by_mac[MACS[0].text]["reset"] == "waiting"
             assert by_mac[MACS[0].text]["seen_version"] == NEW or by_mac[MACS[0].text]["result"]
             assert by_mac[MACS[1].text]["seen_version"] in (OLD, "")
+
+
+async def test_a_device_whose_power_was_cut_in_the_middle_begins_anew_when_it_is_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as site:
+        image_id = site.upload(IMAGE)
+        upgrade = site.upgrade(image_id, devices=[MACS[0].text])
+        await site.until(upgrade, lambda states: states == ["offered"])  # it was off when its time came
+        before = site.device(MACS[0], cuts=(50_000,) * 10)
+        async with switched_on(before):
+            await before.happenings.next(FlashFailed, 0)
+        assert site.states(upgrade) == ["told"]
+        after = site.device(MACS[0])
+        async with switched_on(after):
+            assert (await after.happenings.next(Installed, 0)).version == NEW
+            await site.until(upgrade, lambda states: states == ["executed"])
+        assert site.gateway.ask("GET", f"/upgrades/{upgrade}")["state"] == "executed"
+        host, port = site.gateway.address("metrics")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{host}:{port}/metrics") as answer:
+            figures = answer.read().decode()
+        assert 'portico_firmware_upgrades{state="failed"} 0.0' in figures
+        sent = next(line for line in figures.splitlines() if line.startswith("portico_firmware_sent_bytes_total "))
+        assert float(sent.split()[1]) >= len(IMAGE)
 
 
 async def test_a_gateway_killed_in_the_middle_of_a_download_goes_on_and_forgets_nothing(tmp_path: Path) -> None:
