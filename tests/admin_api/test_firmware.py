@@ -1,5 +1,6 @@
 """/firmware and /upgrades: what is refused, what a crash between two steps leaves, who may, and how an upgrade ends early."""
 
+import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from autop.upgrade_states import Event, step
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.records import AuditEntry, Role
 from registry.store import Put
-from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, fields, problem
+from tests.admin_api.world import FOREIGN, HOME, NoTurns, World, a_world, allow, device, fields, problem
 
 CONTENT = b"rom" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -238,6 +239,23 @@ async def test_an_image_that_an_upgrade_needs_stays_until_the_upgrade_is_over() 
         assert problem(await client.delete(f"/firmware/{IMAGE}", headers={"If-Match": "*"})) == "firmware-in-use"
         await set_state(world, made["id"], "failed")
         assert (await client.delete(f"/firmware/{IMAGE}", headers={"If-Match": "*"})).status_code == 204
+
+
+@pytest.mark.parametrize("lead", range(12))
+async def test_an_image_is_never_deleted_under_an_upgrade_that_is_being_made(lead: int) -> None:
+    world = await a_house()
+    world.app.state.turns = NoTurns()
+
+    async def delete() -> int:
+        for _ in range(lead):  # so many turns of the loop later, to meet the other at every point
+            await asyncio.sleep(0)
+        async with world.client() as client:
+            return (await client.delete(f"/firmware/{IMAGE}", headers={"If-Match": "*"})).status_code
+
+    async with world.client() as client:
+        made, deleted = await asyncio.gather(client.post("/upgrades", json=upgrade()), delete())
+    assert (made.status_code, deleted) in ((201, 409), (404, 204))
+    assert (IMAGE in world.shelf.held) == (deleted == 409)
 
 
 async def test_deleting_cancels_what_was_not_fetched_and_marks_what_was() -> None:
