@@ -66,9 +66,15 @@ class ImageView(BaseModel):
     size: int
     created: Timestamp
     stored: str | None = Field(description="When its bytes had come; null until then.")
+    available: bool = Field(description="Whether this node has the bytes; not after a restore, until they are uploaded again.")
 
 
-def view_of(image: FirmwareImage) -> ImageView:
+def is_available(call: Call, image: FirmwareImage) -> bool:
+    """Whether devices can get the image."""
+    return image.stored is not None and call.ports.firmware.has(image.id)
+
+
+def view_of(call: Call, image: FirmwareImage) -> ImageView:
     """An image as the API shows it."""
     return ImageView(
         id=image.id,
@@ -79,6 +85,7 @@ def view_of(image: FirmwareImage) -> ImageView:
         size=image.size,
         created=timestamp(image.created),
         stored=optional_timestamp(image.stored),
+        available=is_available(call, image),
     )
 
 
@@ -122,7 +129,7 @@ async def create_image(call: CallOf, body: ImageBody) -> Response:
             raise exists
         work.create(image, action="firmware.created", object=f"firmware/{image.id}", note=f"{model} {body.version}")
         location = f"/api/v1/firmware/{image.id}"
-        return Answer(201, view_of(image), of=image, location=location, taken={"model-version": exists})
+        return Answer(201, view_of(call, image), of=image, location=location, taken={"model-version": exists})
 
     return await run(call, attempt)
 
@@ -170,10 +177,10 @@ async def put_content(call: CallOf, image: str) -> Response:
     async def attempt(work: Work) -> Answer:
         found = await find_image(call, image)
         if found.record.stored is not None:
-            return Answer(200, view_of(found.record), version=found.version)
+            return Answer(200, view_of(call, found.record), version=found.version)
         after = replace(found.record, stored=call.wall)
         work.change(found, after, action="firmware.uploaded", object=f"firmware/{image}", changed=("stored",))
-        return Answer(200, view_of(after), of=after)
+        return Answer(200, view_of(call, after), of=after)
 
     try:
         return await run(call, attempt)
@@ -213,7 +220,7 @@ def _other_content(why: str) -> Problem:
 @needs(Permission.FIRMWARE_READ)
 async def list_images(call: CallOf, paging: PagingOf) -> ListPage[ImageView]:
     """Every image."""
-    return await page(call, paging, FirmwareImage, (Shelf("all", ""),), lambda found: view_of(found.record))
+    return await page(call, paging, FirmwareImage, (Shelf("all", ""),), lambda found: view_of(call, found.record))
 
 
 @routes.get("/firmware/{image}", tags=["firmware"], response_model=ImageView, responses=documented("forbidden", "not-found"))
@@ -221,7 +228,7 @@ async def list_images(call: CallOf, paging: PagingOf) -> ListPage[ImageView]:
 async def get_image(call: CallOf, image: str) -> Response:
     """One image."""
     found = await find_image(call, image)
-    return show(call, view_of(found.record), found.version)
+    return show(call, view_of(call, found.record), found.version)
 
 
 @routes.patch(
@@ -240,9 +247,9 @@ async def change_image(call: CallOf, image: str, patch: dict[str, Any]) -> Respo
         call.conditions.check_change(found.version)
         after = replace(found.record, log=merged(ImageLog, ImageLog(log=found.record.log), patch).log)
         if after == found.record:
-            return Answer(200, view_of(after), version=found.version)
+            return Answer(200, view_of(call, after), version=found.version)
         work.change(found, after, action="firmware.changed", object=f"firmware/{image}", changed=("log",))
-        return Answer(200, view_of(after), of=after)
+        return Answer(200, view_of(call, after), of=after)
 
     return await run(call, attempt)
 

@@ -9,7 +9,7 @@ from fastapi import Response
 from admin_api.audit import changed_fields
 from admin_api.calls import Call, CallOf
 from admin_api.credentials import new_id
-from admin_api.firmware import find_image
+from admin_api.firmware import find_image, is_available
 from admin_api.models import merged
 from admin_api.pages import ListPage, PagingOf, Shelf, SiteFilter, page, shelves
 from admin_api.permissions import Permission
@@ -98,7 +98,7 @@ async def _write(
 ) -> tuple[FirmwareUpgrade, list[DeviceUpgrade]]:
     """The records of an upgrade; adds to `work` what holds them together. Raises Problem."""
     call = work.call
-    if image.record.stored is None:
+    if not is_available(call, image.record):
         raise Problem("firmware-missing")
     starts, ends, faults = window(settings, call.wall)
     if faults:
