@@ -11,7 +11,7 @@ DEFAULT_SECONDS = 7 * 86_400.0
 """How long devices are waited for where the body does not say."""
 MAX_SECONDS = 90 * 86_400.0
 Percent = Annotated[Whole, Field(ge=0, le=100)]
-RESET_NOTE = "The new version is proven. The device is to be reset by hand: no command reaches it yet."
+RESET_NOTE = "The new version is proven. The device is to be reset by hand: there is no command to reset it yet."
 
 
 class UpgradeSettings(Body):
