@@ -16,6 +16,7 @@ from admin_api import (
     devices,
     door_opening,
     events,
+    firmware,
     logs,
     mac_library,
     one_time,
@@ -24,6 +25,7 @@ from admin_api import (
     sites,
     tokens,
     trunks,
+    upgrades,
     users,
 )
 from admin_api.events import Streams
@@ -47,6 +49,8 @@ RESOURCES: Sequence[APIRouter] = (
     apps.routes,
     ring_plans.routes,
     trunks.routes,
+    firmware.routes,
+    upgrades.routes,
     remote_sessions.routes,
     logs.routes,
     events.routes,

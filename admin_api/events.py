@@ -24,6 +24,7 @@ from admin_api.problems import Problem, documented
 from admin_api.routing import needs, router
 from admin_api.trunk_models import trunk_site
 from registry.errors import ChangesLost, StoreUnavailable
+from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.records import (
     ApiToken,
     AuditEntry,
@@ -65,6 +66,9 @@ _TOLD: Mapping[str, _Told] = {
         _Told("user", User, lambda record: record.site, Permission.USERS_READ),
         _Told("trunk", Trunk, trunk_site, Permission.TRUNKS_READ),
         _Told("mac-library", LibraryMac, lambda record: record.site, Permission.MAC_LIBRARY_READ),
+        _Told("firmware", FirmwareImage, lambda record: "", Permission.FIRMWARE_READ),
+        _Told("upgrade", FirmwareUpgrade, lambda record: record.site, Permission.UPGRADES_READ),
+        _Told("upgrade-device", DeviceUpgrade, lambda record: record.site, Permission.UPGRADES_READ),
         _Told("remote-session", RemoteSession, lambda record: record.site, Permission.REMOTE_SESSIONS_READ),
         _Told("call", CallRecord, lambda record: record.site, Permission.LOGS_READ),
         _Told("door", DoorEvent, lambda record: record.site, Permission.LOGS_READ),

@@ -40,10 +40,11 @@ async def slot_of(request: Request, caller: Caller) -> Slot | None:
         return None
     if len(values) != 1 or not _KEY.fullmatch(values[0]):
         raise Problem("malformed-idempotency-key")
+    content: bytes = getattr(request.state, "content_digest", b"")  # of a body that was too large to be kept
     target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
     return Slot(
         hashlib.sha256(f"{caller.token}\n{values[0]}".encode()).hexdigest(),
-        hashlib.sha256(target + await request.body()).hexdigest(),
+        hashlib.sha256(target + (content or await request.body())).hexdigest(),
     )
 
 

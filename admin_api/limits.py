@@ -5,6 +5,7 @@ is never collected. Request lines and headers are bounded by the server's parser
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ _BUG, _CLIENT_LEFT = 500, 499
 """What is observed where this middleware saw no answer: a bug (answered outside of it), or nobody left to answer."""
 _LINGER_SECONDS = 2.0
 """How long a refused body is read and thrown away, so that the client reads the refusal instead of a reset."""
+_UPLOAD = re.compile(r"/api/v1/firmware/[^/]{1,64}/content", re.ASCII)
+"""Paths to which files are uploaded."""
 _STREAMS = frozenset({"/api/v1/events"})
 """Paths whose answers have no end; each single write of theirs has the request's deadline instead."""
 
@@ -34,8 +37,11 @@ class Limits:
             return
         began = self._ports.monotonic()
         answer = _Answer(send, self._ports.limits.request_seconds)
+        limits = self._ports.limits
+        upload = scope["method"] == "PUT" and _UPLOAD.fullmatch(scope["path"]) is not None
+        size, seconds = (limits.firmware, limits.firmware_seconds) if upload else (limits.body, limits.request_seconds)
         try:
-            await self._limited(scope, receive, answer)
+            await self._limited(scope, receive, answer, size, seconds)
         except Exception:
             answer.status = answer.status or _BUG
             raise
@@ -43,19 +49,19 @@ class Limits:
             status = answer.status or _CLIENT_LEFT
             self._ports.observer(_route(scope), _method(scope), status, self._ports.monotonic() - began)
 
-    async def _limited(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        body = _Body(receive, self._ports.limits.body)
-        refusal = _refusal(scope, self._ports.limits.body)
+    async def _limited(self, scope: Scope, receive: Receive, answer: "_Answer", size: int, seconds: float) -> None:
+        body = _Body(receive, size)
+        refusal = _refusal(scope, size)
         if refusal is not None:
             await _refuse(scope, refusal, body, answer)
             return
         try:
-            async with asyncio.timeout(self._ports.limits.request_seconds) as deadline:
+            async with asyncio.timeout(seconds) as deadline:
                 if scope["path"] in _STREAMS:
                     answer.on_start = lambda: deadline.reschedule(None)
                 await self._app(scope, body.receive, answer.send)
         except TooLarge:
-            await _refuse(scope, Problem("body-too-large", _size(self._ports.limits.body)), body, answer)
+            await _refuse(scope, Problem("body-too-large", _size(size)), body, answer)
         except TimeoutError:
             if answer.started:
                 hang_up(scope)

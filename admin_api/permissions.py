@@ -24,6 +24,10 @@ class Permission(StrEnum):
     USERS_WRITE = "users.write"
     TRUNKS_READ = "trunks.read"
     TRUNKS_WRITE = "trunks.write"
+    FIRMWARE_READ = "firmware.read"
+    FIRMWARE_WRITE = "firmware.write"
+    UPGRADES_READ = "upgrades.read"
+    UPGRADES_WRITE = "upgrades.write"
     REMOTE_SESSIONS_READ = "remote-sessions.read"
     REMOTE_SESSIONS_WRITE = "remote-sessions.write"
     LOGS_READ = "logs.read"
@@ -50,6 +54,10 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.USERS_WRITE: frozenset({_D, _I, _S, _P}),
     Permission.TRUNKS_READ: frozenset({_D, _I}),
     Permission.TRUNKS_WRITE: frozenset({_D, _I}),
+    Permission.FIRMWARE_READ: frozenset({_D, _I, _S}),
+    Permission.FIRMWARE_WRITE: frozenset({_D}),
+    Permission.UPGRADES_READ: frozenset({_D, _I, _S}),
+    Permission.UPGRADES_WRITE: frozenset({_D, _I, _S}),
     Permission.REMOTE_SESSIONS_READ: frozenset({_D, _I, _S}),
     Permission.REMOTE_SESSIONS_WRITE: frozenset({_D, _I, _S}),
     Permission.LOGS_READ: _EVERYBODY,

@@ -93,6 +93,45 @@ class Previews(Protocol):
         ...
 
 
+class FirmwareDraft(Protocol):
+    """A firmware image that is being uploaded. Ends with `keep` or `discard`; `discard` after `keep` does nothing."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        ...
+
+    async def write(self, content: bytes) -> None:
+        """Add bytes. Raises OSError."""
+        ...
+
+    async def digest(self) -> str:
+        """The SHA-256 (hexadecimal) of what was written. Raises OSError."""
+        ...
+
+    async def keep(self, image: str) -> None:
+        """Give the file its name; it survives a power cut from here on. Raises OSError."""
+        ...
+
+    def discard(self) -> None: ...
+
+
+class FirmwareShelf(Protocol):
+    """Where the bytes of firmware images are kept."""
+
+    def begin(self, size: int) -> FirmwareDraft:
+        """A place for a new file. Raises OSError: ENOSPC where there is no room, EBUSY where too many are under way."""
+        ...
+
+    def has(self, image: str) -> bool:
+        """Whether the bytes of this image are there."""
+        ...
+
+    def remove(self, image: str) -> None:
+        """Remove them; what is not there is no error."""
+        ...
+
+
 class RequestObserver(Protocol):
     """Counts requests. Called once per request; must not raise."""
 
@@ -110,6 +149,8 @@ class AdminLimits:
     heartbeat_seconds: float = 15.0
     streams: int = 100
     streams_per_token: int = 10
+    firmware: int = 512 * 1024 * 1024
+    firmware_seconds: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +162,7 @@ class AdminPorts:
     - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
     - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
     - `doors`: commands to open relays. `configurations`: rendered for an operator, never sent.
+    - `firmware`: where uploaded images lie.
     - `observer`: told of every request.
     """
 
@@ -136,5 +178,6 @@ class AdminPorts:
     known_models: Callable[[], Mapping[str, DeviceKind]]
     doors: DoorOpener
     configurations: Previews
+    firmware: FirmwareShelf
     observer: RequestObserver
     limits: AdminLimits = AdminLimits()

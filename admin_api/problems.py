@@ -93,6 +93,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
         409, "A device has earlier One-Time Autop to fetch", "Wait until it has fetched it, or cancel what waits."
     ),
     "under-way": ProblemType(409, "It was sent already", "Nothing can take back what a device may have."),
+    "firmware-in-use": ProblemType(409, "An upgrade uses the image", "Let it end, or delete it, first."),
+    "firmware-missing": ProblemType(409, "The image has no content yet", "PUT its bytes to /firmware/{image}/content first."),
+    "already-upgrading": ProblemType(
+        409, "A device takes part in another upgrade", "Let it end, delete it, or leave the device out."
+    ),
+    "upgrade-begun": ProblemType(409, "Only a pending upgrade can be changed", "Delete it, and create another one."),
     "precondition-failed": ProblemType(412, "It was changed meanwhile", "Read it again and repeat with its present ETag."),
     "body-too-large": ProblemType(413, "The body is too large", "Send less at once."),
     "unsupported-media-type": ProblemType(415, "The body is not JSON", "Send Content-Type: application/json."),
@@ -112,6 +118,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "The device did not answer in time",
         "It may or may not have done it. Repeat with the same Idempotency-Key: it is done once.",
     ),
+    "no-room": ProblemType(507, "There is no room for the image", "Delete images that are not needed, or add disk."),
     "store-unavailable": ProblemType(
         503, "The store cannot answer now", "Nothing was changed; try again after Retry-After seconds."
     ),

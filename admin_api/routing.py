@@ -21,6 +21,7 @@ from admin_api.problems import MAX_FIELD_ERRORS, PREFIX, Problem, problem_respon
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__portico_permission__"
 _PUBLIC = "public"
+_STREAMED = "__portico_streamed__"
 
 
 def needs(permission: Permission) -> Callable[[F], F]:
@@ -31,6 +32,12 @@ def needs(permission: Permission) -> Callable[[F], F]:
 def public(endpoint: F) -> F:
     """Decorator, below the router's: the endpoint answers anybody."""
     return _marked(_PUBLIC)(endpoint)
+
+
+def streamed(endpoint: F) -> F:
+    """Decorator, below the router's: the endpoint reads the body itself, as it comes; it is bytes, not JSON."""
+    setattr(endpoint, _STREAMED, True)
+    return endpoint
 
 
 def _marked(mark: str) -> Callable[[F], F]:
@@ -56,11 +63,15 @@ class GuardedRoute(APIRoute):
         answer = super().get_route_handler()
         permission = self.permission
         known = frozenset(_query_names(self.dependant))
+        is_streamed = getattr(self.endpoint, _STREAMED, False)
 
         async def guarded(request: Request) -> Response:
             if permission is not None:
                 await _admit(request, permission)
             _check_query(request, known)
+            if is_streamed:
+                _check_octets(request)
+                return await answer(request)
             try:
                 if await request.body():
                     _check_content_type(request)
@@ -97,6 +108,11 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
     if unknown:
         message = f"unknown parameter; known here: {allowed}"
         raise Problem("invalid-fields", errors=[(f"?{name[:64]}", message) for name in unknown[:MAX_FIELD_ERRORS]])
+
+
+def _check_octets(request: Request) -> None:
+    if request.headers.get("content-type", "").strip().lower() != "application/octet-stream":
+        raise Problem("unsupported-media-type", "Send Content-Type: application/octet-stream.")
 
 
 def _check_content_type(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""ETags over exact bytes, and the conditional requests that compare them (RFC 9110 sections 8.8.3 and 13.1.2)."""
+"""ETags over exact bytes, and the conditional requests that compare them (RFC 9110 sections 8.8.3, 13.1.1 and 13.1.2)."""
 
 import hashlib
 import re
@@ -15,10 +15,11 @@ def strong_etag(body: bytes) -> bytes:
     return b'"' + hashlib.sha256(body).hexdigest().encode() + b'"'
 
 
-def entity_tags(values: Iterable[bytes]) -> frozenset[bytes] | None:
+def entity_tags(values: Iterable[bytes], *, weak: bool = True) -> frozenset[bytes] | None:
     """The tags of a list of If-None-Match field values without their weakness, or None for something that is no such list.
 
-    `W/` is dropped because If-None-Match compares weakly (RFC 9110 section 13.1.2). A comma inside a tag belongs to it.
+    `W/` is dropped because If-None-Match compares weakly (RFC 9110 section 13.1.2). With `weak` False, for If-Match, which
+    compares strongly, weak tags are left out. A comma inside a tag belongs to it.
     """
     text = b",".join(values)
     if len(text) > MAX_CONDITION:
@@ -26,7 +27,8 @@ def entity_tags(values: Iterable[bytes]) -> frozenset[bytes] | None:
     tags = set()
     place = 0
     while found := _MEMBER.match(text, place):
-        tags.add(found[1].removeprefix(b"W/"))
+        if weak or not found[1].startswith(b"W/"):
+            tags.add(found[1].removeprefix(b"W/"))
         place = found.end()
     return frozenset(tags) if not text[place:].strip(b" \t,") else None
 
@@ -43,3 +45,15 @@ def none_match_fails(values: Iterable[bytes], etag: bytes) -> bool:
         return True
     tags = entity_tags(listed)
     return tags is not None and etag.removeprefix(b"W/") in tags
+
+
+def match_fails(values: Iterable[bytes], etag: bytes) -> bool:
+    """Whether If-Match says the client wants none but other bytes, so that the answer is 412.
+
+    No field: False. A malformed one names nothing that we have: True.
+    """
+    listed = tuple(values)
+    if not listed or (len(listed) == 1 and listed[0].strip(b" \t") == b"*"):
+        return False
+    tags = entity_tags(listed, weak=False)
+    return tags is None or etag not in tags

@@ -1,8 +1,9 @@
 """Whom a request is about: a request target in, a MAC file or common file with its token out, or one refusal.
 
 The grammar is what devices ask for, and nothing else exists: `/autop/<token>/<file>`, where the file is a MAC in any
-spelling or a common file's name, `.cfg` in any case, or a MAC with `.xml`, the device's phonebook. Every other target, whatever
-its trick, is the same `None`: the caller cannot even learn why, so neither can the client (reliability-and-security.md S20, S22).
+spelling or a common file's name, `.cfg` in any case; a MAC with `.xml`, the device's phonebook; or `<MAC>-<image>.rom` (or
+`.zip`), its firmware. Every other target, whatever its trick, is the same `None`: the caller cannot even learn why, so neither
+can the client (reliability-and-security.md S20, S22).
 """
 
 import re
@@ -16,6 +17,7 @@ from registry.mac import MacAddress
 # Two slashes before the file are allowed: a device whose URL ends in one may append another before the name.
 _TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/([A-Za-z0-9_-]{16,64})//?([A-Za-z0-9.:%-]{1,80})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_IMAGE = re.compile(rb"([0-9A-F]{12})-([0-9a-f]{24})(\.(?:rom|zip))", re.IGNORECASE)
 _FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.(cfg|xml)", re.IGNORECASE)
 
 
@@ -43,7 +45,17 @@ class PhonebookFile:
     mac: MacAddress
 
 
-Asked = MacFile | CommonFile | PhonebookFile
+@dataclass(frozen=True, slots=True)
+class FirmwareFile:
+    """An image for a device, asked for under `token`. `extension` has its point."""
+
+    token: str = field(repr=False)
+    mac: MacAddress
+    image: str
+    extension: str
+
+
+Asked = MacFile | CommonFile | PhonebookFile | FirmwareFile
 
 _COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
 
@@ -53,10 +65,11 @@ def identify(target: bytes) -> Asked | None:
     found = _TARGET.fullmatch(target)
     if found is None:
         return None
-    file = _FILE.fullmatch(_unescaped(found[2]))
+    token, file = found[1].decode("ascii"), _FILE.fullmatch(_unescaped(found[2]))
     if file is None:
-        return None
-    token, name = found[1].decode("ascii"), file[1].decode("ascii")
+        image = _IMAGE.fullmatch(found[2])
+        return _firmware(token, *(part.decode("ascii") for part in image.groups())) if image else None
+    name = file[1].decode("ascii")
     is_config = file[2].lower() == b"cfg"
     common = _COMMON_BY_NAME.get(name.lower())
     if common is not None:
@@ -66,6 +79,10 @@ def identify(target: bytes) -> Asked | None:
     except MalformedMac:
         return None
     return MacFile(token, mac) if is_config else PhonebookFile(token, mac)
+
+
+def _firmware(token: str, mac: str, image: str, extension: str) -> FirmwareFile:
+    return FirmwareFile(token, MacAddress.parse(mac), image.lower(), extension.lower())
 
 
 def _unescaped(name: bytes) -> bytes:

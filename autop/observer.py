@@ -23,6 +23,8 @@ class Reason(StrEnum):
     NO_SUCH_FILE = "no_such_file"
     NO_PROOF = "no_proof"
     BAD_REQUEST = "bad_request"
+    BUSY = "busy"
+    CONDITION = "condition"
     METHOD = "method"
     BODY = "body"
     HEAD_TOO_LARGE = "head_too_large"

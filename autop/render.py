@@ -5,11 +5,13 @@ file and apply it again when it differs. `compose` gives the same file line by l
 """
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 from autop import catalogue
 from autop.cfg_format import MAX_URL, write
 from autop.commands import settings_of
 from autop.errors import RejectedValue
+from autop.firmware import Offer, firmware_lines
 from autop.layers import Composed, Layer, lay
 from autop.settings import (
     AutopPoll,
@@ -50,6 +52,7 @@ class Facts:
     open (ignored for other kinds). `contacts`: whom a guard phone can dial. `zone` None: the device keeps its own.
     `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings. `commands`: operators' lines by layer,
     but for the device's own, which its record holds.
+    `firmware`: the image that the device is to install now.
     """
 
     settings: AutopSettings
@@ -66,6 +69,7 @@ class Facts:
     dial_seconds: int = 0
     commands: tuple[tuple[Layer, tuple[str, ...]], ...] = field(default=(), repr=False)
     one_time: OneTime | None = None
+    firmware: Offer | None = None
 
 
 def render(device: Device, facts: Facts) -> bytes:
@@ -86,7 +90,9 @@ def compose(device: Device, facts: Facts) -> tuple[Composed, ...]:
     if facts.one_time is not None:
         entered.append((Layer.ONE_TIME, facts.one_time.lines))
     operator = [(layer, settings_of(lines)) for layer, lines in entered if lines]
-    return lay(device.kind, profile.lines(device_settings(device, facts), row), operator)
+    own = profile.lines(device_settings(device, facts), row)
+    firmware = firmware_lines(device.model, device.mac, facts.settings.directory(facts.token), facts.firmware)
+    return lay(device.kind, chain(own, firmware.items()), operator)
 
 
 def write_lines(lines: tuple[Composed, ...], one_time: OneTime | None = None) -> bytes:

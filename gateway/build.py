@@ -26,6 +26,8 @@ from autop.net.configurations import Configurations
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
+from autop.net.upgrade_clock import UpgradeClock
+from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
 from gateway.config import WILDCARDS, Config
@@ -38,6 +40,7 @@ from gateway.doors import DoorBook
 from gateway.errors import StartError
 from gateway.feed import Feed
 from gateway.fetch_book import FetchBook
+from gateway.firmware import add_firmware_gauges, firmware_files
 from gateway.followed_store import FollowedStore
 from gateway.health import HealthApp
 from gateway.listeners import Address, Listeners
@@ -253,14 +256,23 @@ class Node:
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         notes = AutopNotes(self.metrics, presence)
+        images = await firmware_files(folder.firmware, store)
+        upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
+        self._stack.push_async_callback(upgrades.stop)
+        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), read_model, self._wall)
+        read_model.subscribe(upgrade_clock.changed)
+        upgrade_clock.start()
+        self._stack.push_async_callback(upgrade_clock.stop)
         one_time = OneTimeDelivery(store, vault)
-        autop = Configurations(read_model=read_model, vault=vault, settings=None, neighbours=neighbours, one_time=one_time)
+        autop = Configurations(
+            read_model=read_model, vault=vault, settings=None, neighbours=neighbours, firmware=upgrades, one_time=one_time
+        )
         fetches = FetchBook(store, read_model, vault, one_time)
         fetches.start()
         self._stack.push_async_callback(fetches.stop)
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
         self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
-        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, fetches=fetches)
+        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
         await self._listeners.accept("autop_http", files.connect, None)
@@ -288,6 +300,7 @@ class Node:
                     metrics=self.metrics,
                 ),
                 configurations=autop,
+                firmware=images,
                 observer=self.metrics.admin_request,
             )
         )
@@ -298,6 +311,7 @@ class Node:
         # Operations.
         self._add_gauges(core, sip, channel, visitors, bindings)
         self._add_trunk_gauges(trunks)
+        add_firmware_gauges(self.metrics, upgrade_clock, files)
         lag = LagSampler(self.metrics.lag.observe, core.lag)
         lag.start()
         self._stack.callback(lag.stop)

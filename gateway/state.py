@@ -34,6 +34,10 @@ class StateFolder:
         return self.path / "admin-token"
 
     @property
+    def firmware(self) -> Path:
+        return self.path / "firmware"
+
+    @property
     def certificates(self) -> Path:
         return self.path / "tls"
 

@@ -20,6 +20,7 @@ import msgpack
 from registry.call_types import CustomPlan
 from registry.configuration import AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
 from registry.errors import UnreadableRecord
+from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.location import AorBindings, AorPush
 from registry.mac import MacAddress
 from registry.records import (
@@ -60,8 +61,11 @@ KINDS: dict[str, type[Any]] = {
     "Department": Department,
     "Device": Device,
     "DeviceFetches": DeviceFetches,
+    "DeviceUpgrade": DeviceUpgrade,
     "DoorEvent": DoorEvent,
     "FetchedFile": FetchedFile,
+    "FirmwareImage": FirmwareImage,
+    "FirmwareUpgrade": FirmwareUpgrade,
     "IdempotencyKey": IdempotencyKey,
     "LibraryMac": LibraryMac,
     "OneTimeAutop": OneTimeAutop,

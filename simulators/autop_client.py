@@ -57,6 +57,8 @@ class AutopClient:
         self._md5 = b""
         self._etag = b""
         self.skipped_lines = 0
+        self.user_agent = "Akuvox"
+        """What it says it is: a setting of the devices; some firmware writes its version there."""
 
     @property
     def url(self) -> str:
@@ -122,7 +124,7 @@ class AutopClient:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str) -> "_Answer":
         http = h11.Connection(h11.CLIENT)
-        headers = [("Host", host), ("User-Agent", "Akuvox"), ("Connection", "close")]
+        headers = [("Host", host), ("User-Agent", self.user_agent), ("Connection", "close")]
         if self._etag:
             headers.append(("If-None-Match", self._etag.decode("latin-1")))
         writer.write(http.send(h11.Request(method="GET", target=path, headers=headers)) or b"")

@@ -11,6 +11,7 @@ from typing import Any
 from registry.mac import MacAddress
 from simulators.agent_events import AgentEvent
 from simulators.device_config import ChannelSettings, DeviceConfig, Provisioning
+from simulators.flash import Flash, FlashFailed
 from simulators.happenings import Happenings
 from simulators.line import SipAccount
 from simulators.sip_endpoint import SipEndpoint
@@ -50,7 +51,7 @@ class Device:
     """One device. Everything it knows of the gateway comes from `provisioning` (its autop URL) and what that fetches.
 
     `tls` is the context for its channel, which stays shut unless `with_channel`, `sip_tls` the one for SIP over TLS (None: it has
-    no such account); `entropy(n)` gives n random bytes, `wall()`
+    no such account); `flash` is what it is upgraded in (None: it ignores firmware); `entropy(n)` gives n random bytes, `wall()`
     wall-clock seconds. What happens is in `happenings`, and told to `on_each`. `boot`, `shut_down` and `cut_power` are the
     owner's; all must run in one loop.
     """
@@ -68,6 +69,7 @@ class Device:
         on_each: Callable[[object], None] | None = None,
         with_channel: bool = True,
         sip_tls: ssl.SSLContext | None = None,
+        flash: Flash | None = None,
     ) -> None:
         self.mac = mac
         self.happenings = Happenings(on_each)
@@ -76,6 +78,8 @@ class Device:
         self.agent: Agent | None = None
         self._provisioning = provisioning
         self._with_channel = with_channel
+        self._flash = flash
+        self._installing: asyncio.Task[None] | None = None
         self._tls = tls
         self._sip_tls = sip_tls
         self._entropy = entropy
@@ -111,6 +115,8 @@ class Device:
 
     async def apply(self, before: DeviceConfig | None, now: DeviceConfig) -> None:
         """Restart what a new configuration changed. Subclasses add their own parts."""
+        if self._flash is not None and now.firmware_url and self._installing is None:
+            self._installing = asyncio.get_running_loop().create_task(self._install(self._flash, now.firmware_url))
         if before is None or before.account != now.account:
             await self._start_sip(now.account)
         if before is None or before.channel != now.channel:
@@ -168,6 +174,21 @@ class Device:
 
     # Inside
 
+    async def _install(self, flash: Flash, url: str) -> None:
+        """Fetch an image, restart with whatever it makes of the device, and register and ask for the configuration anew."""
+        try:
+            installed = await flash.install(url)
+        except FlashFailed as failed:
+            self.happenings.add(failed)
+            return
+        finally:
+            self._installing = None
+        self.happenings.add(installed)
+        await self._start_sip(self.config.account if self.config is not None and flash.talks else None)
+        if flash.talks:
+            with contextlib.suppress(OSError, ValueError):
+                await self.poll()
+
     async def _start_sip(self, account: SipAccount | None) -> None:
         if self.sip is not None:
             await self.sip.stop()
@@ -177,7 +198,7 @@ class Device:
                 account,
                 entropy=self._entropy,
                 on_event=self._sip_event,
-                user_agent=self.model,
+                user_agent=self.model if self._flash is None else self._flash.user_agent,
                 instance_id=f"urn:uuid:00000000-0000-1000-8000-{self.mac.text.lower()}",
                 tls=self._sip_tls,
             )
@@ -215,7 +236,7 @@ class Device:
                 await link
 
     async def _stop(self, grace: float) -> None:
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *([self._installing] if self._installing else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -53,6 +53,7 @@ def device_config(settings: Settings) -> DeviceConfig:
         web_password=settings.text("Settings.WEB_LOGIN.Password"),
         channel=_channel(settings),
         poll_at=_poll_at(settings),
+        firmware_url=settings.text("Firmware.Url"),
     )
 
 

@@ -11,16 +11,18 @@ from registry.location import Binding
 from sip.admission import Admission
 from sip.authentication import Authentication
 from sip.binding import LiveBinding
-from sip.call_policy import Destination, destination
+from sip.call_policy import Destination
 from sip.call_record import CallLog
+from sip.cancelling import Cancelling
 from sip.deadlines import DeadlineHeap
+from sip.dialling import Dialling
 from sip.digest import ALGORITHMS
-from sip.directory import APP, MONITOR, AccountFacts, Directory, DoorDirectory, PushDirectory, PushQuestion, Question
+from sip.directory import AccountFacts, Directory, DoorDirectory, PushDirectory, PushQuestion, Question
 from sip.door_keys import DoorKeys
 from sip.errors import MalformedMessage
 from sip.events import BindingsChanged, KeyPressed, Output, Refused, Send
 from sip.flow import Flow
-from sip.gruu import TempGruus, instance_of, is_temporary
+from sip.gruu import TempGruus
 from sip.landline_branches import Landlines
 from sip.limits import SipLimits
 from sip.location import Location
@@ -45,6 +47,7 @@ from sip.stun import binding_response, is_stun
 from sip.timers import Timers
 from sip.transaction_layer import TransactionLayer
 from sip.trunk_core import TrunkCore
+from sip.upstream import Upstream
 from sip.via_fixup import stamp_received
 from sip.waiting import WaitingRoom
 
@@ -124,6 +127,7 @@ class SipCore:
             limit=self._limits.live_calls,
             give_up_after=self._limits.call_seconds,
         )
+        self._dialling = Dialling(self._own, self._temporary, self._location, directory, self._calls)
         self._keys = DoorKeys(doors, self._outputs.append)
         self._overload = Overload(self._limits.transactions)
         outgoing = Outgoing(self._own, self._tokens, self._authentication)
@@ -164,11 +168,12 @@ class SipCore:
             seconds=self._limits.waiting_seconds,
         )
         self._registration = Registration(self._location, self._limits, self._temporary, push, self._outputs.append)
-        self._proxy.layer, self._proxy.waiting = self._layer, self._waiting
+        offers: OfferAnswer | None = None
         if media is not None:
-            self._proxy.media = OfferAnswer(
-                media, deadlines=self._deadlines, outputs=self._outputs, seconds=self._limits.media_seconds
-            )
+            offers = OfferAnswer(media, deadlines=self._deadlines, outputs=self._outputs, seconds=self._limits.media_seconds)
+        self._proxy.layer, self._proxy.waiting, self._proxy.media = self._layer, self._waiting, offers
+        self._proxy.upstream = Upstream(self._layer, self._waiting, offers, self._calls)
+        self._proxy.cancelling = Cancelling(self._layer, self._waiting, offers, landlines, self._deadlines, timers)
         self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
         self._admission = Admission(
             directory=directory,
@@ -349,17 +354,10 @@ class SipCore:
         return found == 0
 
     def _route(self, transaction: ServerTransaction, account: AccountFacts, now: float, asked: Question | None) -> None:
-        """Call policy decides where an authenticated request goes (call_policy.py), the proxy carries it there."""
-        user = self._own.user_here(transaction.request.target)
-        dialled = (user or b"").decode("utf-8", "surrogateescape")
-        instance = instance_of(transaction.request.uri)
-        if temporary := is_temporary(transaction.request.uri):
-            dialled, instance = self._holder(user or b"", now)
-        found = destination(account, dialled, self._directory, only_account=temporary) if dialled else None
-        if isinstance(found, Destination) and not self._may_look(account, dialled, now):
-            found = None
+        """Call policy decides where an authenticated request goes (dialling.py), the proxy carries it there."""
+        number, found, instance = self._dialling.resolve(account, transaction.request, now)
         if isinstance(found, Destination):
-            self._proxy.forward(transaction, account.username, account.site, dialled, found, now, instance)
+            self._proxy.forward(transaction, account.username, account.site, number, found, now, instance)
         elif found is None and transaction.request.to_tag:
             self._replies.answer(transaction, 481, "no such dialog", now)
         elif found is None:
@@ -368,19 +366,6 @@ class SipCore:
             self._replies.unavailable(transaction, now)
         else:
             self._admission.park(found, Parked(transaction.request, transaction.flow, transaction, account), now)
-
-    def _may_look(self, caller: AccountFacts, dialled: str, now: float) -> bool:
-        """Live view limited to after a ring: such a door is no number for a monitor or an app that it has not just rung."""
-        if caller.kind != APP and caller.kind != MONITOR:
-            return True
-        door = self._directory.account(dialled)
-        return not isinstance(door, AccountFacts) or not door.after_ring or self._calls.has_rung(dialled, caller.username, now)
-
-    def _holder(self, token: bytes, now: float) -> tuple[str, bytes]:
-        """The account and the instance-id that a temporary GRUU of ours stands for; ("", b"") where it is none that is valid."""
-        given = self._temporary.read(token)
-        instance = b"" if given is None else self._temporary.instance(given, self._location.bindings(given.account, now))
-        return (given.account, instance) if given is not None and instance else ("", b"")
 
     def _ack(self, key: bytes, request: Request, hop: Hop | None, flow: Flow, now: float) -> None:
         """An ACK that no transaction took: of a 2xx, to be passed on; or of an answer we gave without state, known by our tag."""

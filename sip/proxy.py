@@ -8,6 +8,7 @@ some header claims.
 from registry.records import CallEvent
 from sip.call_policy import Destination
 from sip.call_record import CallLog
+from sip.cancelling import Cancelling
 from sip.client_transaction import ClientTransaction
 from sip.deadlines import DeadlineHeap
 from sip.flow import Flow, parse_flow
@@ -26,6 +27,7 @@ from sip.server_transaction import ServerTransaction
 from sip.target_set import Target, current_flow, device_of, other_flow, targets, unreachable
 from sip.timers import NEVER, Timers
 from sip.transaction_layer import TransactionLayer
+from sip.upstream import Upstream
 from sip.waiting import ANSWERED_ELSEWHERE, GIVEN_UP, MOVED, WaitingOwner, WaitingRoom
 
 
@@ -46,7 +48,9 @@ class Proxy(WaitingOwner):
     ) -> None:
         self.layer: TransactionLayer
         self.waiting: WaitingRoom
-        """Both set by the core: they and their user know each other."""
+        self.upstream: Upstream
+        self.cancelling: Cancelling
+        """All set by the core: they and their user know each other."""
         self.media: OfferAnswer | None = None
         """Set by the core; None: media is not ours to touch."""
         self._outgoing = outgoing
@@ -87,7 +91,7 @@ class Proxy(WaitingOwner):
             context.stages = list(destination.stages[:1])
             self._deadlines.arm(context, now + self._timers.e_reaches_t2)
         if not self._next_stage(context, now):
-            self._finish(context, now)
+            self.upstream.finish(context, now)
 
     def forward_in_dialog(self, server: ServerTransaction, hop: Hop, now: float) -> None:
         """Forward a request inside a dialog of ours over the flow its token names."""
@@ -98,7 +102,7 @@ class Proxy(WaitingOwner):
         context.relayed = hop.relayed or hop.trunk != ""
         flow = self._dialog_flow(request, hop, now)
         if flow is None:
-            self._answer(context, 430, now)
+            self.upstream.answer(context, 430, now)
             return
         if not context.is_invite:
             self._deadlines.arm(context, now + self._timers.e_reaches_t2)
@@ -136,9 +140,9 @@ class Proxy(WaitingOwner):
         context.cancelled_by_caller = True
         context.stages.clear()
         context.due = NEVER
-        self._cancel_all(context, b"", GIVEN_UP, now)
+        self.cancelling.cancel_all(context, b"", GIVEN_UP, now)
         if not context.open_branches():
-            self._finish(context, now)
+            self.upstream.finish(context, now)
 
     # What the transaction layer tells (TransactionUser)
 
@@ -185,7 +189,7 @@ class Proxy(WaitingOwner):
         if isinstance(branch, LandlineBranch) and branch.silence:
             self._silence(branch, now)
             return
-        self._give_up(branch, now)
+        self.cancelling.give_up(branch, now)
         self._go_on(branch.context, now)
 
     def context_due(self, context: ResponseContext, now: float) -> None:
@@ -196,9 +200,9 @@ class Proxy(WaitingOwner):
             self.layer.respond(context.server, make_response(context.request, 100), now)
             return
         for branch in context.open_branches():
-            self._give_up(branch, now)
+            self.cancelling.give_up(branch, now)
         if not self._next_stage(context, now) and not context.open_branches():
-            self._finish(context, now)
+            self.upstream.finish(context, now)
 
     # Apps that wake up (WaitingOwner, and what the core passes on)
 
@@ -245,7 +249,7 @@ class Proxy(WaitingOwner):
                 continue
             if count > context.breadth:
                 # RFC 5393 5.3.3: not enough Max-Breadth left to try them together.
-                self._answer(context, 440, now)
+                self.upstream.answer(context, 440, now)
                 return True
             share, rest = divmod(context.breadth, count)
             shares = [share + (1 if number < rest else 0) for number in range(count)]
@@ -301,12 +305,12 @@ class Proxy(WaitingOwner):
 
     def answer_ready(self, branch: Branch, response: Response, now: float) -> None:
         if response.status >= 200 or not branch.context.cancelled_by_caller:
-            self._upstream(branch.context, response, now)
+            self.upstream.send(branch.context, response, now)
 
     def _pass(self, branch: Branch, response: Response, now: float) -> None:
         """Send a 1xx or 2xx on to the caller, after the media engine where it has SDP to rewrite."""
         if branch.media is None or self.media is None or not self.media.takes_response(branch, response, now):
-            self._upstream(branch.context, response, now)
+            self.upstream.send(branch.context, response, now)
 
     def _dialog_flow(self, request: Request, hop: Hop, now: float) -> Flow | None:
         if hop.trunk and hop.to_callee:
@@ -322,7 +326,7 @@ class Proxy(WaitingOwner):
         if branch.heard or branch.cancel_reason is not None:
             self._start_timer_c(branch, now)
             return
-        self._give_up(branch, now)
+        self.cancelling.give_up(branch, now)
         if not self._next_gateway(branch, LOCAL_TIMEOUT, now):
             self._go_on(branch.context, now)
 
@@ -338,7 +342,7 @@ class Proxy(WaitingOwner):
         context = branch.context
         branch.provisional = True
         if branch.cancel_reason is not None:
-            self._send_cancel(branch, now)
+            self.cancelling.send(branch, now)
             return
         if response.status == 100 or not context.is_invite or branch.status:
             return
@@ -370,7 +374,7 @@ class Proxy(WaitingOwner):
         context.due = NEVER
         if context.call is not None:
             self._calls.answered(context.call, branch.target.account, response.to_tag, now)
-        self._cancel_all(context, COMPLETED_ELSEWHERE, ANSWERED_ELSEWHERE, now)
+        self.cancelling.cancel_all(context, COMPLETED_ELSEWHERE, ANSWERED_ELSEWHERE, now)
 
     def _failure(self, branch: Branch, status: int, response: Response | None, now: float) -> None:
         """A branch ended without a 2xx. What we timed out ourselves counts as 408 whatever its CANCEL brought."""
@@ -401,7 +405,7 @@ class Proxy(WaitingOwner):
         if ends:
             context.stages.clear()
         if ends or status >= 600:
-            self._cancel_all(context, b"", GIVEN_UP, now)
+            self.cancelling.cancel_all(context, b"", GIVEN_UP, now)
         self._go_on(context, now)
 
     def _next_flow(self, branch: Branch, now: float) -> bool:
@@ -428,7 +432,7 @@ class Proxy(WaitingOwner):
         if context.answered or context.is_open():
             return
         if context.cancelled_by_caller or not self._next_stage(context, now):
-            self._finish(context, now)
+            self.upstream.finish(context, now)
 
     def _settle(self, branch: Branch, status: int, now: float) -> None:
         """A device that has the INVITE over an older flow too has answered it over the new one (`waiting.py`, DOUBTED): the older
@@ -437,93 +441,8 @@ class Proxy(WaitingOwner):
         old = branch.moved_from
         branch.moved_from = None
         if old is not None and not old.status and status != 482:
-            self._give_up(old, now, COMPLETED_ELSEWHERE, MOVED)
-
-    def _give_up(self, branch: Branch, now: float, reason: bytes = b"", why: str = GIVEN_UP) -> None:
-        """It has rung long enough. Without a provisional it may not be cancelled yet (9.1) and counts as over."""
-        branch.timed_out = True
-        if branch.context.call is not None and branch.cancel_reason is None:
-            branch.context.call.note(now, CallEvent.CANCELLED, branch.target.account, why)
-        self._cancel(branch, reason, now)
-        if not branch.provisional:
-            branch.status = LOCAL_TIMEOUT
-            branch.due = NEVER
-            if isinstance(branch, LandlineBranch):
-                self._landlines.over(branch, LOCAL_TIMEOUT, now)
+            self.cancelling.give_up(old, now, COMPLETED_ELSEWHERE, MOVED)
 
     def _start_timer_c(self, branch: Branch, now: float) -> None:
         """16.6 step 11. Most calls are over sooner, and must not be held in memory until then."""
         self._deadlines.arm_late(branch, now + self._timers.c, now + self._timers.lifetime)
-
-    def _cancel_all(self, context: ResponseContext, reason: bytes, why: str, now: float) -> None:
-        """Cancel what is open, and wait for no app any more."""
-        for branch in context.open_branches():
-            if context.call is not None and branch.cancel_reason is None:
-                context.call.note(now, CallEvent.CANCELLED, branch.target.account, why)
-            self._cancel(branch, reason, now)
-        if context.waiting:
-            self.waiting.end(context, why, now)
-
-    def _cancel(self, branch: Branch, reason: bytes, now: float) -> None:
-        """Cancel an open branch now, or as soon as its first provisional comes. Only an INVITE can be cancelled (9.1)."""
-        if branch.status or branch.cancel_reason is not None or not branch.context.is_invite:
-            return
-        branch.cancel_reason = reason
-        if branch.client is None and self.media is not None:
-            # It waits for the media engine: no INVITE has left.
-            branch.status = 487
-            self.media.branch_ended(branch)
-        if branch.provisional:
-            self._send_cancel(branch, now)
-
-    def _send_cancel(self, branch: Branch, now: float) -> None:
-        if branch.cancelled or branch.client is None or branch.cancel_reason is None:
-            return
-        branch.cancelled = True
-        self.layer.cancel(branch.client, now, branch.cancel_reason)
-        self._deadlines.arm(branch, now + self._timers.lifetime)
-
-    # Answers to the caller
-
-    def _finish(self, context: ResponseContext, now: float) -> None:
-        """Every branch has ended and nobody is left to ring: send the best response (16.7 step 6), with the other challenges
-        (step 7) and 503 turned into 500, for 503 would be about us."""
-        best = context.best()
-        if context.cancelled_by_caller:
-            self._answer(context, 487, now)
-        elif best is None:
-            self._answer(context, context.refusal or 480, now)
-        elif best.answer is None:
-            self._answer(context, best.status, now)
-        elif best.status == 503:
-            self._answer(context, 500, now)
-        else:
-            response = best.answer.copy()
-            for name, value in context.challenges(best):
-                response.append(name, value)
-            self._ended(context, best.status, now)
-            self._upstream(context, response, now)
-
-    def _answer(self, context: ResponseContext, status: int, now: float) -> None:
-        """Answer the caller ourselves. RFC 4320 4.2: never 408 to a non-INVITE; the client has timed out by itself then."""
-        self._ended(context, status, now)
-        if status == LOCAL_TIMEOUT and not context.is_invite:
-            context.server.abandon()
-            return
-        self.layer.respond(context.server, make_response(context.request, status, to_tag=self.layer.token(8)), now)
-
-    def _ended(self, context: ResponseContext, status: int, now: float) -> None:
-        context.answered = True
-        context.due = NEVER
-        if context.waiting:
-            self.waiting.end(context, GIVEN_UP, now)
-        if self.media is not None and context.is_invite:
-            self.media.call_ended(context)
-        if context.call is not None:
-            self._calls.unanswered(context.call, status, context.cancelled_by_caller, now)
-
-    def _upstream(self, context: ResponseContext, response: Response, now: float) -> None:
-        """Send a branch's response to the caller without our Via (16.7 steps 3, 8 and 9)."""
-        out = response.copy()
-        out.remove_first_value(b"via")
-        self.layer.respond(context.server, out, now)

@@ -2,7 +2,7 @@
 
 import h11
 
-from autop.net.configurations import File
+from autop.answer_plan import Plan
 
 PRIVATE = (b"Cache-Control", b"private, no-store")
 
@@ -10,22 +10,26 @@ _TEXTS = {
     400: b"bad request\n",
     404: b"not found\n",
     405: b"method not allowed\n",
+    412: b"precondition failed\n",
     413: b"no content accepted\n",
+    416: b"range not satisfiable\n",
     431: b"request head too large\n",
+    503: b"try again later\n",
     505: b"HTTP version not supported\n",
 }
 
 Headers = list[tuple[bytes, bytes]]
 
 
-def refusal(status: int, date: bytes, *, close: bool) -> tuple[h11.Response, bytes]:
-    """An answer without a file. 404 is the one for everything that is not a proven device's own file."""
+def refusal(status: int, date: bytes, *, close: bool, more: Headers | None = None) -> tuple[h11.Response, bytes]:
+    """An answer without a file. 404 is the one for everything that is not a proven device's own file. `more`: its own headers."""
     body = _TEXTS[status]
     headers: Headers = [
         (b"Date", date),
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", str(len(body)).encode()),
         PRIVATE,
+        *(more or ()),
     ]
     if status == 405:
         headers.append((b"Allow", b"GET, HEAD"))
@@ -34,19 +38,19 @@ def refusal(status: int, date: bytes, *, close: bool) -> tuple[h11.Response, byt
     return h11.Response(status_code=status, headers=headers), body
 
 
-def served(file: File, date: bytes) -> tuple[h11.Response, bytes]:
-    """A device's own file."""
-    headers: Headers = [
-        (b"Date", date),
-        (b"Content-Type", file.content_type),
-        (b"Content-Length", str(len(file.body)).encode()),
-        (b"ETag", file.etag),
-        PRIVATE,
-    ]
-    return h11.Response(status_code=200, headers=headers), file.body
+def planned(wanted: Plan, etag: bytes, content_type: bytes, date: bytes) -> h11.Response:
+    """The head of an answer with a file, or a part of it (200, 206), or of one that says the client has it (304)."""
+    headers: Headers = [(b"Date", date), (b"ETag", etag), PRIVATE]
+    if wanted.status != 304:
+        headers += [(b"Content-Type", content_type), (b"Content-Length", b"%d" % wanted.length), (b"Accept-Ranges", b"bytes")]
+    if wanted.content_range:
+        headers.append((b"Content-Range", wanted.content_range))
+    return h11.Response(status_code=wanted.status, headers=headers)
 
 
-def not_modified(file: File, date: bytes) -> tuple[h11.Response, bytes]:
-    """The client has these bytes (RFC 9110 section 15.4.5)."""
-    headers: Headers = [(b"Date", date), (b"ETag", file.etag), PRIVATE]
-    return h11.Response(status_code=304, headers=headers), b""
+def unplanned(wanted: Plan, etag: bytes, date: bytes) -> tuple[h11.Response, bytes]:
+    """412 or 416: a proven device's own conditions say no."""
+    more: Headers = [(b"ETag", etag)]
+    if wanted.content_range:
+        more.append((b"Content-Range", wanted.content_range))
+    return refusal(wanted.status, date, close=False, more=more)

@@ -14,8 +14,9 @@ from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, MacFile, PhonebookFile
+from autop.identify import Asked, FirmwareFile, MacFile, PhonebookFile
 from autop.layers import Composed
+from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
 from autop.net.neighbours import Neighbours
 from autop.net.one_time import OneTimeDelivery, one_time
 from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
@@ -56,6 +57,7 @@ class File:
     body: bytes = field(repr=False)
     etag: bytes
     content_type: bytes = CONFIGURATION_TYPE
+    live: LiveUpgrade | None = None
 
     @property
     def hash(self) -> str:
@@ -95,6 +97,7 @@ class _Ingredients:
     direct_ip: bool = False
     dial_seconds: int = 0
     entered: Entered = ()
+    live: LiveUpgrade | None = None
 
     def versions(self) -> tuple[object, ...]:
         account, site = self.account, self.site
@@ -108,6 +111,7 @@ class _Ingredients:
             self.direct_ip,
             self.dial_seconds,
             *[(layer, one.version) for layer, one in self.entered],
+            self.live,
         )
 
 
@@ -115,6 +119,7 @@ class Configurations:
     """Finds and renders configurations. `neighbours` None: monitors get no door codes and guard phones no speed dials.
     `one_time` None: One-Time Autop waits until a node delivers it.
 
+    `firmware` None: no upgrades.
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
     """
@@ -127,6 +132,7 @@ class Configurations:
         settings: AutopSettings | None,
         neighbours: NeighbourSource | None = None,
         one_time: OneTimeDelivery | None = None,
+        firmware: FirmwareSource | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
@@ -134,6 +140,7 @@ class Configurations:
         self._settings = settings
         self._neighbours = neighbours
         self._one_time = one_time
+        self._firmware = firmware
         self._decoy = vault.seal(b"\0" * 26, _DECOY)
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
@@ -144,17 +151,20 @@ class Configurations:
         self._cache_room += sum(len(file.body) + _ENTRY_COST for _, file in self._cache.values())
         self._cache.clear()
 
-    async def find(self, asked: Asked | None) -> File | Refused:
+    async def find(self, asked: Asked | None) -> File | OpenImage | Refused:
         """The file for what `identify` made of a request. Never raises for anything a client or a record can cause."""
         try:
             device = await self._proven(asked)
             if device is None:
-                known = isinstance(asked, MacFile | PhonebookFile)
+                known = isinstance(asked, MacFile | PhonebookFile | FirmwareFile)
                 return Refused(Outcome.REFUSED, Reason.NO_PROOF if known else Reason.NO_SUCH_FILE)
             if self._settings is None:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
             if isinstance(asked, PhonebookFile):
                 return await self._phonebook(device)
+            if isinstance(asked, FirmwareFile):
+                image = await self._firmware.image(device.record, asked) if self._firmware is not None else None
+                return image or Refused(Outcome.REFUSED, Reason.NO_SUCH_FILE)
             ingredients = await self._ingredients(device)
             if self._one_time is not None and await self._records.get(OneTimeAutop, device.record.key) is not None:
                 facts = self._facts(ingredients, self._settings)
@@ -166,7 +176,7 @@ class Configurations:
             return Refused(Outcome.ERROR, Reason.UNSEALED)
         except AutopError:
             return Refused(Outcome.ERROR, Reason.UNRENDERABLE)
-        except RegistryError:
+        except (RegistryError, OSError):
             return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
 
     async def preview(self, mac: MacAddress, change: LinesChange | None = None) -> Preview | None:
@@ -194,7 +204,9 @@ class Configurations:
 
     async def _proven(self, asked: Asked | None) -> Stored[Device] | None:
         """The device whose token came with the request. Every other case does the same work and returns None."""
-        mac, token = (asked.mac.text, asked.token) if isinstance(asked, MacFile | PhonebookFile) else ("", "")
+        mac, token = ("", "")
+        if isinstance(asked, MacFile | PhonebookFile | FirmwareFile):
+            mac, token = asked.mac.text, asked.token
         device = await self._records.get(Device, mac)
         if device is None:
             expected = self._vault.open(self._decoy, _DECOY)
@@ -207,9 +219,10 @@ class Configurations:
         record = device.record
         account = await self._records.get(Account, record.account) if record.account else None
         site = await self._records.get(Site, record.site)
+        live = await self._firmware.live(record) if self._firmware is not None else None
         entered = await entered_for(self._records, record)
         if self._neighbours is None:
-            return _Ingredients(device, account, site, entered=entered)
+            return _Ingredients(device, account, site, live=live, entered=entered)
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
         addresses = await self._addresses(record, place)
@@ -224,6 +237,7 @@ class Configurations:
             direct_ip=calls_by_ip(record, place),
             dial_seconds=place.dial_seconds if is_door else 0,
             entered=entered,
+            live=live,
         )
 
     async def _addresses(self, device: Device, site: SiteFacts) -> dict[str, str]:
@@ -259,7 +273,7 @@ class Configurations:
             return cached[1]
         record = ingredients.device.record
         body = render(record, self._facts(ingredients, settings))
-        file = File(record.mac, body, strong_etag(body))
+        file = File(record.mac, body, strong_etag(body), live=ingredients.live)
         self._keep(key, versions, file)
         return file
 
@@ -292,6 +306,7 @@ class Configurations:
             direct_ip=ingredients.direct_ip,
             dial_seconds=ingredients.dial_seconds,
             commands=opened(ingredients.entered, vault),
+            firmware=ingredients.live.offer if ingredients.live else None,
         )
 
 

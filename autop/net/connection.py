@@ -4,7 +4,8 @@
       |                   |
       +-- refused --------+--> LINGERING --> lost               (read and forget, so that the client sees the answer)
 
-The deadline of a head runs from its first byte, that of a request too; a connection that is between requests may idle.
+The deadline of a head runs from its first byte, that of a request too; a connection that is between requests may idle. A firmware
+download has a deadline for each piece, and one for all.
 """
 
 import asyncio
@@ -16,14 +17,20 @@ from typing import Protocol, cast
 
 import h11
 
-from autop.fingerprint import entity_tags, none_match_fails
+from autop.answer_plan import Plan, plan
+from autop.fingerprint import entity_tags
 from autop.identify import Asked, identify
 from autop.net.acknowledgement import FIRST_LOOK, LAST_LOOK, Acknowledgement
-from autop.net.answers import not_modified, refusal, served
+from autop.net.answers import planned, refusal, unplanned
 from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
+from autop.net.download import Downloads, pieces
+from autop.net.image import OpenImage, UpgradeEar
 from autop.net.limits import ListenerLimits
+from autop.net.requests import unacceptable, user_agent
 from autop.observer import AutopObserver, Outcome, Reason
+from registry.errors import RegistryError
 
+FIRMWARE_TYPE = b"application/octet-stream"
 _SLICE = 2048
 """Bytes given to h11 at a time, so that its bound on an incomplete head holds within a slice."""
 
@@ -31,7 +38,7 @@ _SLICE = 2048
 class FileSource(Protocol):
     """Where files come from (`Configurations`)."""
 
-    async def find(self, asked: Asked | None) -> File | Refused: ...
+    async def find(self, asked: Asked | None) -> File | OpenImage | Refused: ...
 
 
 class FetchSink(Protocol):
@@ -68,6 +75,8 @@ class Connection(asyncio.Protocol):
         observer: AutopObserver,
         clock_wall: Callable[[], float],
         limits: ListenerLimits,
+        downloads: Downloads,
+        ear: UpgradeEar | None,
         seat: Seat,
         made: Callable[["Connection"], None],
         proven: Callable[["Connection"], None],
@@ -78,6 +87,8 @@ class Connection(asyncio.Protocol):
         self._observer = observer
         self._clock_wall = clock_wall
         self._limits = limits
+        self._downloads = downloads
+        self._ear = ear
         self.seat = seat
         self._made = made
         self._proven = proven
@@ -199,7 +210,7 @@ class Connection(asyncio.Protocol):
         began = self._head_began if self._head_began is not None else self._loop.time()
         self._head_began = None
         self._set_deadline(began + self._limits.request_seconds)
-        status, reason = _unacceptable(request)
+        status, reason = unacceptable(request)
         if status:
             self._refuse(status, reason, request.method)
             return
@@ -212,11 +223,14 @@ class Connection(asyncio.Protocol):
         if isinstance(found, Refused):
             # The same instant for every refusal: what the look-up cost must not show.
             await asyncio.sleep(asked_at + self._limits.refusal_seconds - self._loop.time())
-        if self._transport is None:
+        if isinstance(found, File | Refused):
+            if self._transport is None:
+                return
+            self._write(request, found)
+        elif not await self._download(request, found):
+            self._abort()
             return
-        self._write(request, found)
-        while self._writable is not None:
-            await asyncio.shield(self._writable)
+        await self._drained()
         pause = FIRST_LOOK
         while not self._note_acknowledged():
             await asyncio.sleep(pause)
@@ -224,29 +238,38 @@ class Connection(asyncio.Protocol):
         self._task = None
         self._next_request()
 
+    async def _drained(self) -> None:
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+
     def _write(self, request: h11.Request, found: File | Refused) -> None:
-        date, named = self._date(), [value for name, value in request.headers if name == b"if-none-match"]
-        is_held = isinstance(found, File) and none_match_fails(named, found.etag)
         if isinstance(found, Refused):
-            response, body = refusal(404, date, close=False)
+            response, body = refusal(404, self._date(), close=False)
             self._observer.answered(found.outcome, found.reason)
-        elif is_held:
-            response, body = not_modified(found, date)
-            self._observer.answered(Outcome.NOT_MODIFIED, Reason.NONE)
-        else:
-            response, body = served(found, date)
-            self._observer.answered(Outcome.SERVED, Reason.NONE)
-        self._send(response, b"" if request.method == b"HEAD" else body)
-        if isinstance(found, File):
-            self._proven(self)
-            if found.content_type == CONFIGURATION_TYPE and request.method != b"HEAD":
-                self._observer.fetched(found.mac, found.hash, self._peer, self._clock_wall())
-                if self._fetches is None:
-                    return
-                if is_held and _held(named) == found.hash:  # "*" and lists say nothing of what the client has
-                    self._fetches.fetched(found, self._peer, self._clock_wall(), complete=False, held="")
-                elif not is_held:
-                    self._watch(found, _held(named))
+            self._send(response, b"" if request.method == b"HEAD" else body)
+            return
+        wanted = plan(request.method, request.headers, found.etag, len(found.body))
+        if not self._refused_by_plan(wanted, found.etag):
+            self._count(wanted)
+            content = found.body[wanted.start : wanted.start + wanted.length] if wanted.with_body else b""
+            self._send(planned(wanted, found.etag, found.content_type, self._date()), content)
+        self._proven(self)
+        has_it = wanted.status == 304 or (wanted.length == len(found.body) and wanted.with_body)
+        if found.content_type == CONFIGURATION_TYPE and has_it and request.method != b"HEAD":
+            self._observer.fetched(found.mac, found.hash, self._peer, self._clock_wall())
+            if found.live is not None and self._ear is not None:
+                self._ear.configuration_fetched(found.mac, found.live, user_agent(request))
+            self._note_fetch(request, found, is_held=wanted.status == 304)
+
+    def _note_fetch(self, request: h11.Request, file: File, *, is_held: bool) -> None:
+        """The client has the file (304), or will have once its TCP has acknowledged all that was written."""
+        if self._fetches is None:
+            return
+        held = _held([value for name, value in request.headers if name == b"if-none-match"])
+        if not is_held:
+            self._watch(file, held)
+        elif held == file.hash:  # "*" and lists say nothing of what the client has
+            self._fetches.fetched(file, self._peer, self._clock_wall(), complete=False, held="")
 
     def _note_acknowledged(self) -> bool:
         """Whether no file is on its way any more. Tells of the fetch that has become complete."""
@@ -266,6 +289,65 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         with contextlib.suppress(OSError):
             self._unacknowledged = file, held, Acknowledgement(self._transport)
+
+    def _refused_by_plan(self, wanted: Plan, etag: bytes) -> bool:
+        if wanted.status not in (412, 416):
+            return False
+        self._observer.answered(Outcome.REFUSED, Reason.CONDITION)
+        response, body = unplanned(wanted, etag, self._date())
+        self._send(response, body if wanted.with_body else b"")
+        return True
+
+    def _count(self, wanted: Plan) -> None:
+        self._observer.answered(Outcome.NOT_MODIFIED if wanted.status == 304 else Outcome.SERVED, Reason.NONE)
+
+    async def _download(self, request: h11.Request, image: OpenImage) -> bool:
+        """Answer with firmware, piece by piece. False: the answer cannot be completed, the connection is to be cut."""
+        entered = False
+        try:
+            if self._transport is None:
+                return False
+            self._proven(self)
+            wanted = plan(request.method, request.headers, image.etag, image.size)
+            if self._refused_by_plan(wanted, image.etag):
+                return True
+            if wanted.with_body:
+                entered = self._downloads.enter(image.mac)
+                if not entered:
+                    self._observer.answered(Outcome.LIMITED, Reason.BUSY)
+                    wait = b"%d" % self._downloads.retry_after(image.mac)
+                    self._send(*refusal(503, self._date(), close=False, more=[(b"Retry-After", wait)]))
+                    return True
+                if not await image.begin():
+                    self._write(request, Refused(Outcome.LIMITED, Reason.NO_SUCH_FILE))
+                    return True
+            self._count(wanted)
+            return await self._stream(image, wanted)
+        except (OSError, RegistryError):
+            self._observer.answered(Outcome.ERROR, Reason.UNAVAILABLE)
+            return False
+        finally:
+            if entered:
+                self._downloads.leave(image.mac)
+            image.close()
+
+    async def _stream(self, image: OpenImage, wanted: Plan) -> bool:
+        last = self._loop.time() + self._limits.download_seconds
+        head = self._http.send(planned(wanted, image.etag, FIRMWARE_TYPE, self._date())) or b""
+        transport = self._transport
+        if transport is None:
+            return False
+        transport.write(head)
+        if wanted.with_body:
+            async for content in pieces(image, wanted, self._limits.download_piece):
+                if self._transport is None:
+                    return False
+                self._set_deadline(min(last, self._loop.time() + self._limits.request_seconds))
+                transport.write(self._http.send(h11.Data(data=content)) or b"")
+                self._downloads.sent += len(content)
+                await self._drained()
+        transport.write(self._http.send(h11.EndOfMessage()) or b"")
+        return True
 
     def _next_request(self) -> None:
         """After an answer: the next request of this connection, or its end."""
@@ -375,20 +457,3 @@ def _held(named: list[bytes]) -> str:
     (tag,) = tags
     text = tag.strip(b'"')
     return text.decode("ascii") if len(text) == 64 and all(mark in b"0123456789abcdef" for mark in text) else ""
-
-
-def _unacceptable(request: h11.Request) -> tuple[int, Reason]:
-    """Status and reason if the head alone says no; 0 if it does not. The same for every target."""
-    if request.http_version not in (b"1.1", b"1.0"):
-        return 505, Reason.BAD_REQUEST
-    names = [name for name, _ in request.headers]
-    if b"host" not in names:
-        return 400, Reason.BAD_REQUEST  # h11 asks it of HTTP/1.1 only
-    if b"transfer-encoding" in names:
-        # With a length beside it two parsers may disagree where the request ends (RFC 9112 section 6.1).
-        return (400, Reason.BAD_REQUEST) if b"content-length" in names else (413, Reason.BODY)
-    if any(name == b"content-length" and value.strip(b"0") for name, value in request.headers):
-        return 413, Reason.BODY
-    if request.method not in (b"GET", b"HEAD"):
-        return 405, Reason.METHOD
-    return 0, Reason.NONE

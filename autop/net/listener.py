@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 
 from autop.net.connection import Connection, FetchSink, FileSource, Seat
+from autop.net.download import Downloads
+from autop.net.image import UpgradeEar
 from autop.net.limits import ListenerLimits
 from autop.observer import AutopObserver
 
@@ -23,14 +25,18 @@ class AutopListener:
         observer: AutopObserver,
         clock_wall: Callable[[], float],
         limits: ListenerLimits | None = None,
+        ear: UpgradeEar | None = None,
         fetches: FetchSink | None = None,
     ) -> None:
-        """`clock_wall` gives the seconds since the epoch for Date and `fetched`. `fetches` None: no history."""
+        """`clock_wall` gives the seconds since the epoch for Date and `fetched`; `ear` is told what devices say of firmware.
+        `fetches` None: no history."""
         self._configurations = configurations
         self._observer = observer
         self._clock_wall = clock_wall
         self._limits = limits or ListenerLimits()
         self._fetches = fetches
+        self._ear = ear
+        self._downloads = Downloads(self._limits, lambda: len(self._connections))
         self._connections: set[Connection] = set()
         self._proven: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -41,6 +47,11 @@ class AutopListener:
         """How many clients are connected (past their handshake)."""
         return len(self._connections)
 
+    @property
+    def firmware_sent(self) -> int:
+        """Bytes of firmware that went out."""
+        return self._downloads.sent
+
     def connect(self, seat: Seat) -> Connection:
         """The protocol of one accepted connection. It keeps the seat until it has got its own device's file, or is gone."""
         return Connection(
@@ -48,6 +59,8 @@ class AutopListener:
             observer=self._observer,
             clock_wall=self._clock_wall,
             limits=self._limits,
+            downloads=self._downloads,
+            ear=self._ear,
             seat=seat,
             made=self._made,
             proven=self._got_its_own,

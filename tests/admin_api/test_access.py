@@ -1,6 +1,7 @@
 """Every route x every role x own, foreign and unknown things. The table below is written by hand: a new route fails until it
 stands here, and a permission that changes fails until somebody means it."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,18 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("GET", "/trunks/{trunk}/status", "DI", "trunk"),
     ("GET", "/sites/{site}/landlines", "DI", "site"),
     ("PUT", "/sites/{site}/landlines", "DI", "site"),
+    ("POST", "/firmware", "D", None),
+    ("GET", "/firmware", "DIS", None),
+    ("GET", "/firmware/{image}", "DIS", "image"),
+    ("PUT", "/firmware/{image}/content", "D", "image"),
+    ("PATCH", "/firmware/{image}", "D", "image"),
+    ("DELETE", "/firmware/{image}", "D", "image"),
+    ("POST", "/upgrades", "DIS", None),
+    ("GET", "/upgrades", "DIS", None),
+    ("GET", "/upgrades/{upgrade}", "DIS", "upgrade"),
+    ("GET", "/upgrades/{upgrade}/devices", "DIS", "upgrade"),
+    ("PATCH", "/upgrades/{upgrade}", "DIS", "upgrade"),
+    ("DELETE", "/upgrades/{upgrade}", "DIS", "upgrade"),
     ("POST", "/devices/{mac}/remote-sessions", "DIS", "mac"),
     ("GET", "/devices/{mac}/remote-sessions", "DIS", "mac"),
     ("GET", "/remote-sessions", "DIS", None),
@@ -91,7 +104,7 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("GET", "/problems/{code}", PUBLIC, None),
 ]
 GUARDED = [row for row in TABLE if row[2] != PUBLIC]
-THINGS = [row for row in GUARDED if row[3] is not None]
+THINGS = [row for row in GUARDED if row[3] not in (None, "image")]  # an image is no site's: who may see one sees all
 UNKNOWN = {
     "token": "none",
     "mac": "0C11050000FF",
@@ -102,9 +115,13 @@ UNKNOWN = {
     "app": "none",
     "trunk": "none",
     "of": "none",
+    "image": "none",
+    "upgrade": "none",
 }
 ETAG = "ab" * 32
 LINES = {"lines": ["Config.Settings.LOGLEVEL.Level = 3"]}
+FIRMWARE = b"firmware" * 10
+SHA256 = hashlib.sha256(FIRMWARE).hexdigest()
 
 
 def a_trunk(site: str) -> dict[str, Any]:
@@ -127,6 +144,11 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
         assert (await client.put(f"/autop-commands/site/{FOREIGN}", json=LINES)).status_code == 200
         assert (await client.post(f"/autop-commands/site/{FOREIGN}/one-time", json=LINES)).status_code == 201
+        image = {"model": "R29", "version": "29.30.10.465", "sha256": SHA256, "size": len(FIRMWARE)}
+        made = await client.post("/firmware", json=image)
+        octets = {"Content-Type": "application/octet-stream"}
+        await client.put(f"{made.headers['location'].removeprefix(PREFIX)}/content", content=FIRMWARE, headers=octets)
+        upgrade = (await client.post("/upgrades", json={"site": FOREIGN, "image": made.json()["id"]})).json()["id"]
     fetches = DeviceFetches(MacAddress(mac), FOREIGN, (Fetch(ETAG, 1.0, 1.0, "192.0.2.7"),))
     await world.store.batch([Put(fetches)])
     return world, {
@@ -139,6 +161,8 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "session": session,
         "trunk": trunk,
         "of": FOREIGN,
+        "image": SHA256[:24],
+        "upgrade": upgrade,
     }
 
 
@@ -168,8 +192,19 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("POST", "/autop-commands/{level}/{of}/dry-run"): LINES,
         ("POST", "/autop-commands/{level}/{of}/one-time"): LINES,
         ("POST", "/devices/{mac}/relays/{relay}/open"): {"account": "app", "page": "home"},
+        ("POST", "/firmware"): {"model": "R29", "version": "29.30.10.466", "sha256": "ab" * 32, "size": 1},
+        ("POST", "/upgrades"): {"site": site, "image": SHA256[:24]},
+        ("PATCH", "/firmware/{image}"): {"log": "New"},
+        ("PATCH", "/upgrades/{upgrade}"): {"hours": 3},
     }
     return bodies.get((method, path), {"name": "Changed"} if method == "PATCH" else None)
+
+
+def sent(method: str, path: str, site: str) -> dict[str, Any]:
+    """The body as httpx takes it."""
+    if path.endswith("/content"):
+        return {"content": FIRMWARE, "headers": {"Content-Type": "application/octet-stream"}}
+    return {"json": body_of(method, path, site)}
 
 
 async def test_the_table_names_every_route() -> None:
@@ -189,7 +224,7 @@ async def test_roles(method: str, path: str, who: str, thing: str | None) -> Non
     refused = set()
     for letter, role in ROLES.items():
         async with world.client(role, FOREIGN) as client:
-            answer = await client.request(method, filled, json=body_of(method, path, FOREIGN), params=query)
+            answer = await client.request(method, filled, params=query, **sent(method, path, FOREIGN))
         if answer.status_code == 403 and problem(answer) == "opening-refused":
             continue  # The token may open doors; this app may not: test_door_opening.py.
         if answer.status_code == 403:
@@ -200,6 +235,8 @@ async def test_roles(method: str, path: str, who: str, thing: str | None) -> Non
     expected = set(ROLES) - set(who)
     if (method, path) == ("POST", "/sites"):
         expected |= {"D", "I"}  # These tokens are limited to a site; the unlimited ones create sites in test_sites.py.
+    if thing == "image" or path == "/firmware":
+        expected |= set() if method == "GET" else {"D"}  # Limited to a site, too; see test_firmware.py.
     assert refused == expected
 
 

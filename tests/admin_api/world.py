@@ -90,6 +90,54 @@ class Seen:
         self.requests.append((route, method, code, seconds))
 
 
+class MemoryShelf:
+    """Firmware images' bytes in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.refuses: OSError | None = None
+        self.drafts = 0
+
+    def begin(self, size: int) -> "MemoryDraft":
+        if self.refuses is not None:
+            raise self.refuses
+        self.drafts += 1
+        return MemoryDraft(self)
+
+    def has(self, image: str) -> bool:
+        return image in self.held
+
+    def remove(self, image: str) -> None:
+        self.held.pop(image, None)
+
+
+class MemoryDraft:
+    """One upload."""
+
+    def __init__(self, shelf: MemoryShelf) -> None:
+        self._shelf = shelf
+        self._content = b""
+        self._open = True
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    async def write(self, content: bytes) -> None:
+        self._content += content
+
+    async def digest(self) -> str:
+        return hashlib.sha256(self._content).hexdigest()
+
+    async def keep(self, image: str) -> None:
+        self._shelf.held[image] = self._content
+        self.discard()
+
+    def discard(self) -> None:
+        self._shelf.drafts -= self._open
+        self._open = False
+
+
 @dataclass
 class Doors:
     """Commands to doors: what was asked, refused, and what the device is to answer."""
@@ -127,6 +175,7 @@ class World:
     presences: dict[str, Presence]
     vault: Vault
     doors: Doors
+    shelf: MemoryShelf
     trunk_presences: dict[str, TrunkPresence] = field(default_factory=dict)
     secrets: dict[tuple[Role, str], str] = field(default_factory=dict)
 
@@ -165,10 +214,11 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
             settings=AutopSettings("gw.test", "https://gw.test:8443/autop", 300, 5060, 5060, 5061),
             neighbours=SiteNeighbours(store),
         ),
+        firmware=(shelf := MemoryShelf()),
         observer=seen,
         limits=limits or AdminLimits(),
     )
-    world = World(store, ports, create_app(ports), seen, clock, presences, vault, doors, trunk_presences)
+    world = World(store, ports, create_app(ports), seen, clock, presences, vault, doors, shelf, trunk_presences)
     for site in (HOME, FOREIGN):
         await store.batch([Put(Site(site, site.title(), created=clock[0]), expect=0), Put(SiteRoster(site), expect=0)])
     for role in Role:

@@ -8,7 +8,7 @@ import pytest
 
 from autop.errors import RejectedValue
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, CommonFile, MacFile, PhonebookFile
+from autop.identify import Asked, CommonFile, FirmwareFile, MacFile, PhonebookFile
 from autop.net.configurations import CACHE_BYTES, Configurations, File, Refused
 from autop.net.neighbours import SiteNeighbours
 from autop.observer import Outcome, Reason
@@ -66,6 +66,9 @@ async def test_the_file_of_a_proven_device() -> None:
         (None, Reason.NO_SUCH_FILE),
         (CommonFile(TOKEN, "r000000000029"), Reason.NO_SUCH_FILE),
         (MacFile("a" * 26, MAC), Reason.NO_PROOF),
+        (FirmwareFile("a" * 26, MAC, "0" * 24, ".zip"), Reason.NO_PROOF),
+        (FirmwareFile(TOKEN, MacAddress("0C1105000000"), "0" * 24, ".zip"), Reason.NO_PROOF),
+        (FirmwareFile(TOKEN, MAC, "0" * 24, ".zip"), Reason.NO_SUCH_FILE),
         (MacFile(TOKEN[:-1], MAC), Reason.NO_PROOF),
         (MacFile(TOKEN + "a", MAC), Reason.NO_PROOF),
         (MacFile(TOKEN.upper(), MAC), Reason.NO_PROOF),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autop.identify import CommonFile, MacFile, PhonebookFile, identify
+from autop.identify import CommonFile, FirmwareFile, MacFile, PhonebookFile, identify
 from registry.mac import MacAddress
 from tests.autop.examples import MAC, TOKEN
 
@@ -34,6 +34,32 @@ def test_every_spelling_of_a_mac(name: str) -> None:
 @pytest.mark.parametrize("name", ["0C1105AABBCC.xml", "0c:11:05:aa:bb:cc.XML"])
 def test_a_devices_phonebook(name: str) -> None:
     assert identify((HERE + name).encode()) == PhonebookFile(TOKEN, MAC)
+
+
+IMAGE = "0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("name", [f"0C1105AABBCC-{IMAGE}.zip", f"0c1105aabbcc-{IMAGE.upper()}.ZIP"])
+def test_a_devices_firmware(name: str) -> None:
+    assert identify((HERE + name).encode()) == FirmwareFile(TOKEN, MAC, IMAGE, ".zip")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{IMAGE}.zip",
+        f"0C1105AABBCC-{IMAGE}.cfg",
+        f"0C1105AABBCC-{IMAGE}0.rom",
+        f"0C1105AABBCC-{IMAGE[1:]}.rom",
+        f"0C1105AABBCG-{IMAGE}.rom",
+        f"0C:11:05:AA:BB:CC-{IMAGE}.rom",
+        f"0C1105AABBCC-{IMAGE}.rom/",
+        f"0C1105AABBCC%2D{IMAGE}.rom",
+        "0C1105AABBCC-../../../master.key",
+    ],
+)
+def test_no_other_firmware_exists(name: str) -> None:
+    assert identify((HERE + name).encode()) is None
 
 
 @pytest.mark.parametrize(

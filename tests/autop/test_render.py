@@ -41,6 +41,7 @@ IN_EVERY_KIND = {
     "Config.Autoprovision.SCHEDULE.HourOfDay",
     "Config.Autoprovision.SCHEDULE.MinuteOfHour",
     "Config.Autoprovision.SCHEDULE.SecondOfMinute",
+    "Config.Firmware.Url",
     "Config.Settings.WEB_LOGIN.Password",
 }
 

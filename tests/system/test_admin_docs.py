@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,9 @@ def script() -> tuple[str, list[str]]:
 
 
 @needs("curl")
-async def test_every_example() -> None:
+async def test_every_example(tmp_path: Path) -> None:
     world = await a_world()
+    world.clock[0] = time.time()  # the examples ask `date`
     server = AdminServer(world.app)
     address, port = await server.start("127.0.0.1", 0)
     text, expected = script()
@@ -44,7 +46,7 @@ async def test_every_example() -> None:
     try:
         async with asyncio.timeout(30):
             shell = await asyncio.create_subprocess_exec(
-                "bash", "-c", text, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+                "bash", "-c", text, cwd=tmp_path, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
             )
             output, errors = await shell.communicate()
     finally:
