@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import secrets
-import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -30,7 +29,7 @@ from autop.net.upgrade_clock import UpgradeClock
 from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
-from gateway.config import WILDCARDS, Config
+from gateway.config import Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
 from gateway.door_commands import DoorCommands
@@ -42,6 +41,8 @@ from gateway.feed import Feed
 from gateway.fetch_book import FetchBook
 from gateway.firmware import add_firmware_gauges, firmware_files
 from gateway.followed_store import FollowedStore
+from gateway.from_config import certificates, domains, trunk_tls
+from gateway.gauges import add_node_gauges, add_trunk_gauges
 from gateway.health import HealthApp
 from gateway.listeners import Address, Listeners
 from gateway.logbook import Logbook
@@ -56,7 +57,7 @@ from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
 from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
-from gateway.tls import CertificateFiles, ServerTls, local_certificates, utc
+from gateway.tls import ServerTls
 from gateway.trunks import TrunkBook
 from gateway.trunks import presence as trunk_presence
 from gateway.version import VERSION
@@ -118,7 +119,7 @@ class Node:
         await feed.start()
         self._stack.push_async_callback(feed.stop)
         node_secret = key_file(folder.node_secret)
-        self._tls = ServerTls(self._certificates())
+        self._tls = ServerTls(certificates(config, folder, self._wall()))
         admin_token = await self._admin_token(store)
 
         # What is written when it is over.
@@ -150,13 +151,13 @@ class Node:
             await self._start_media(media)
 
         # SIP.
-        trunk_core = TrunkCore(own=OwnAddress(self._domains(), {}), entropy=entropy)
+        trunk_core = TrunkCore(own=OwnAddress(domains(config), {}), entropy=entropy)
         core = SipCore(
             directory=(directory := MemoryDirectory(read_model, vault, self._wall)),
             entropy=entropy,
             secret=_derived(node_secret, b"sip"),
             realm=config.sip.realm,
-            domains=self._domains(),
+            domains=domains(config),
             advertised={},
             limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
             algorithms=tuple(name.encode() for name in config.sip.algorithms),
@@ -194,7 +195,7 @@ class Node:
             Resolver(clock=monotonic, fraction=random.random),
             observe=TrunkObserver(self.metrics),
             clock=monotonic,
-            tls=self._trunk_tls(),
+            tls=trunk_tls(config),
         )
         sip.serve_trunks(trunks)
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
@@ -309,8 +310,8 @@ class Node:
         self._stack.push_async_callback(lambda: admin.stop(self._grace))
 
         # Operations.
-        self._add_gauges(core, sip, channel, visitors, bindings)
-        self._add_trunk_gauges(trunks)
+        add_node_gauges(self.metrics, core, sip, channel, visitors, bindings, self._tls)
+        add_trunk_gauges(self.metrics, trunks)
         add_firmware_gauges(self.metrics, upgrade_clock, files)
         lag = LagSampler(self.metrics.lag.observe, core.lag)
         lag.start()
@@ -386,36 +387,6 @@ class Node:
         except OSError as error:
             raise StartError(f"media: {error.strerror or error}. Set media.addresses to addresses of this machine.") from None
 
-    def _certificates(self) -> list[CertificateFiles]:
-        if pairs := self._config.tls.pairs:
-            return [CertificateFiles(certificate, key, None) for certificate, key in pairs]
-        domain = self._config.remote_control.domain
-        names = {self._config.public_host, "localhost", "127.0.0.1", "::1", domain, f"*.{domain}"}
-        names.update(one for one in self._config.listen.address if one not in WILDCARDS)
-        return [local_certificates(self._folder.certificates, names, utc(self._wall()))]
-
-    def _trunk_tls(self) -> ssl.SSLContext:
-        """How trunks' TLS gateways are verified. Raises StartError for a CA file that cannot be used."""
-        context = ssl.create_default_context()
-        if self._config.sip.trunk_ca is not None:
-            try:
-                context.load_verify_locations(self._config.sip.trunk_ca)
-            except OSError as error:
-                raise StartError(f"sip.trunk_ca: {self._config.sip.trunk_ca}: {error.strerror or error}.") from None
-        return context
-
-    def _domains(self) -> frozenset[bytes]:
-        """The names and addresses in a SIP URI that mean this gateway."""
-        names = {
-            self._config.public_host,
-            *self._config.listen.address,
-            "localhost",
-            "127.0.0.1",
-            "::1",
-            *self._config.sip.domains,
-        }
-        return frozenset(name.lower().encode() for name in names)
-
     def _autop_settings(self) -> AutopSettings:
         host = self._config.public_host
         kind = "autop_https" if "autop_https" in self._listeners.bound else "autop_http"
@@ -430,57 +401,6 @@ class Node:
             channel_host=host if "channel" in self._listeners.bound else "",
             channel_port=self._listeners.port("channel"),
             channel_ca_sha256=self._tls.ca_sha256,
-        )
-
-    def _add_gauges(
-        self, core: SipCore, sip: SipService, channel: ChannelListener, visitors: VisitorListener, bindings: BindingsWriter
-    ) -> None:
-        gauge = self.metrics.gauge
-        gauge("portico_sip_bindings", "Live bindings.", (), lambda: [((), core.census().bindings)])
-        gauge("portico_sip_streams", "SIP connections that are open.", (), lambda: [((), sip.streams)])
-        gauge(
-            "portico_sip_waiting_branches", "Branches that wait for an app to wake up.", (), lambda: [((), core.census().waiting)]
-        )
-        gauge("portico_calls", "Calls going on.", (), lambda: [((), core.census().calls)])
-        gauge(
-            "portico_sip_transactions",
-            "SIP transactions held.",
-            ("side",),
-            lambda: [(("server",), core.census().server_transactions), (("client",), core.census().client_transactions)],
-        )
-        gauge("portico_control_connections", "Channels that are up.", (), lambda: [((), sum(1 for _ in channel.online()))])
-        gauge("portico_tunnel_sessions", "Remote Control sessions in use.", (), lambda: [((), visitors.live_sessions)])
-        gauge("portico_store_pending_writes", "Bindings not yet in the store.", (), lambda: [((), bindings.waiting)])
-        gauge(
-            "portico_tls_certificate_not_after_timestamp_seconds",
-            'When each certificate ends: "server" is the first of portico.toml (or the gateway\'s own), then "server-2" ...',
-            ("cert",),
-            lambda: [((f"server-{n}" if n > 1 else "server",), one.not_after) for n, one in enumerate(self._tls.certificates, 1)],
-        )
-
-    def _add_trunk_gauges(self, trunks: TrunkService) -> None:
-        gauge = self.metrics.gauge
-        gauge(
-            "portico_trunk_registered",
-            "Whether a trunk that registers is registered.",
-            ("trunk",),
-            lambda: [((name,), state.registered) for name, state in trunks.states().items() if state.registered is not None],
-        )
-        gauge(
-            "portico_trunk_gateways",
-            "Gateways of a trunk by state.",
-            ("trunk", "state"),
-            lambda: [
-                ((name, word), sum(one.state == word for one in state.gateways))
-                for name, state in trunks.states().items()
-                for word in ("up", "down", "unknown")
-            ],
-        )
-        gauge(
-            "portico_trunk_calls",
-            "Calls that ring or talk over a trunk.",
-            ("trunk",),
-            lambda: [((name,), state.calls) for name, state in trunks.states().items()],
         )
 
 
