@@ -9,21 +9,26 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.bench_sip import CALL, KAMAILIO, KAMAILIO_FM, PORTICO, REGISTRATION
+from bench.bench_sip import CALL, KAMAILIO, KAMAILIO_FM, PORTICO, REGISTRATION, SETTLE_SECONDS
 from bench.outcome import Outcome
 from tests.system.fleet import add_devices, add_site, each_calls_the_next
 from tests.system.kamailio import PASSWORD, RunningKamailio
 from tests.system.peers import RunningGateway, descendants, free_udp_port, loopback_config, program
 from tests.system.sipp_load import SippResult, SipUser, call, register
 
+IDLE_SECONDS = 10.0
+PLAUSIBLE = 10**15
+T = TypeVar("T")
 _TOTALS = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
@@ -37,21 +42,38 @@ class Counted:
         self.users = users
         self.folder = folder
         self.port = free_udp_port()
+        self.idle = 0.0
+        """Instructions a second with nothing to do."""
 
     def count(self, work: Callable[[], SippResult], wanted: int) -> float:
         """Instructions of the server's processes for each piece of work. Raises SystemExit when more than one in fifty fails.
 
         Under callgrind a server may be so slow that a request is repeated, and SIPp's registrations end at that."""
+        spent, seconds, result = self._spent(work)
+        if result.successful < 0.98 * wanted:
+            raise SystemExit(f"bench sip_instructions: {self.name}: {result.said or result}")
+        return (spent - self.idle * seconds) / result.successful
+
+    def watch_idle(self) -> None:
+        """Learn what the server spends with nothing to do; `count` takes it off."""
+        spent, seconds, _ = self._spent(lambda: time.sleep(IDLE_SECONDS))
+        self.idle = spent / seconds
+
+    def _spent(self, work: Callable[[], T]) -> tuple[int, float, T]:
+        """Instructions and seconds that passed during `work`. Raises SystemExit where callgrind's own sum is out of range."""
         for old in self.folder.glob("callgrind.*"):
             old.unlink()
         self._control("-i", "on")
+        begun = time.monotonic()
         result = work()
+        seconds = time.monotonic() - begun
         self._control("-d")
         self._control("-i", "off")
-        if result.successful < 0.98 * wanted:
-            raise SystemExit(f"bench sip_instructions: {self.name}: {result.said or result}")
         found = [_TOTALS.search(file.read_text()) for file in self.folder.glob("callgrind.*")]
-        return sum(int(one.group(1)) for one in found if one is not None) / result.successful
+        totals = [int(one.group(1)) for one in found if one is not None]
+        if any(total > PLAUSIBLE for total in totals):
+            raise SystemExit(f"bench sip_instructions: {self.name}: callgrind lost count; run it again")
+        return sum(totals), seconds, result
 
     def _control(self, *words: str) -> None:
         for one in descendants(self.pid):
@@ -88,6 +110,8 @@ def _measure(server: Counted, registrations: int, calls: int) -> dict[str, float
     address, folder, users, port = server.address, server.folder, server.users, server.port
     register(address, folder, users, port, rate=20)
     call(address, folder, users, port, calls=20, rate=5)
+    time.sleep(SETTLE_SECONDS)
+    server.watch_idle()
     registered = server.count(lambda: register(address, folder, users, port, times=registrations, rate=20), registrations)
     called = server.count(lambda: call(address, folder, users, port, calls=calls, rate=5)[0], calls)
     return {REGISTRATION: registered, CALL: called}
