@@ -21,6 +21,7 @@ from admin_api.models import (
 )
 from admin_api.schedule_models import ScheduleBody, always, schedule_body, schedule_of
 from autop.commands import settle
+from autop.settings import CAMERA_USER
 from registry.records import AccessMethod, ContactDisplay, Device, DeviceKind, Relay, Transmission
 
 TransmissionName = Literal["udp", "tcp", "tls", "dns-srv"]
@@ -105,6 +106,7 @@ class NewDevice(DeviceView):
     account: AccountSecret
     autop_url: str = Field(description="The directory URL for the device's autop field.")
     web_password: str = Field(description="The password of the device's own web page.")
+    camera_password: str | None = Field(description=f"Of a door's camera by RTSP, for the user {CAMERA_USER}; null: no camera.")
 
 
 class RelayView(BaseModel):

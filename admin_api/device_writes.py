@@ -13,6 +13,7 @@ from admin_api.device_models import DeviceBody, DeviceView, NewDevice, kind_faul
 from admin_api.problems import Problem, invalid
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Answer, Work
+from autop.settings import camera_password
 from registry.configuration import device_scope
 from registry.mac import MacAddress
 from registry.records import Account, AccountOwner, Department, Device, DeviceKind, LibraryMac, User
@@ -56,6 +57,7 @@ async def add_device(work: Work, mac: MacAddress, body: DeviceBody) -> Answer:
             "account": {"username": made.account.username, "password": made.password},
             "autop_url": call.ports.autop_url(mac, made.token),
             "web_password": made.web,
+            "camera_password": camera_password(made.web) if made.device.kind.is_door else None,
         }
     )
     return Answer(201, answer, of=made.device, location=f"/api/v1/devices/{mac}")

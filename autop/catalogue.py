@@ -58,7 +58,7 @@ _ROWS = (
     Model("E10", _SINGLE, None, _common("110"), ".rom"),
     Model("E11", _SINGLE, None, _common("111"), ".rom"),
     Model("E12", _SINGLE),
-    Model("E18C", _SINGLE, account="Account"),
+    Model("E18C", _SINGLE, account="Account", backup_server="OUTPROXY.Server"),
     Model("X912", _MULTI, 912, _common("912"), ".rom"),
     Model("X915", _MULTI, 915, _common("915"), ".zip"),
     Model("X915V2", _MULTI, 2915),

@@ -46,12 +46,15 @@ class Composed:
 _LAYER_OF = tuple(
     (re.compile(rf"Config\.(?:{pattern})", re.ASCII), layer)
     for layer, pattern in (
-        (Layer.PLATFORM, r"Account\d*\.(?:SIP\.(?:Server|Port)\d*|REG\.Timeout)"),
+        (Layer.PLATFORM, r"Account\d*\.(?:SIP\.(?:Server|Port)\d*|OUTPROXY\.Server|REG\.Timeout2?)"),
         (Layer.PLATFORM, r"Settings\.SNTP\.(?:Enable|NTPServer\d)"),
-        (Layer.PLATFORM, r"Autoprovision\.(?:MODE\.Mode|SCHEDULE\.DayOfWeek)"),
+        (Layer.PLATFORM, r"Settings\.LOGLEVEL\.Remote(?:Syslog|Server|ServerPort)"),
+        (Layer.PLATFORM, r"Autoprovision\.(?:MODE\.Mode|PNP\.Enable|SCHEDULE\.DayOfWeek)"),
+        (Layer.PLATFORM, r"DoorSetting\.CLOUDSERVER\.RpsEnable"),
         (Layer.PLATFORM, r"Portico\.CHANNEL\.(?:Enable|Server|Port|CaSha256)"),
         (Layer.PLATFORM, r"RemotePhoneBook\.REMOTE_PHONE_BOOK0\.DisplayName"),
-        (Layer.MODEL, r"Account\d*\.(?:NAT\..*|DTMF\.Type)"),
+        (Layer.MODEL, r"Account\d*\.(?:NAT\..*|DTMF\.Type|Audio\d+\..*)"),
+        (Layer.MODEL, r"DoorSetting\.RTSP\.(?:Enable|Auth.*|User[Nn]ame)"),
         (Layer.SITE, r"Settings\.SNTP\.(?:TimeZone|Name)"),
         (Layer.SITE, r"Settings\.CALLTIMEOUT\.DialOut"),
         (Layer.SITE, r"DoorSetting\.RELAY\.(?:DTMFCode\d?|TalkingColDisplayName\d)"),

@@ -22,6 +22,7 @@ from autop.settings import (
     DeviceSettings,
     DoorRelay,
     SipAccount,
+    Syslog,
     poll_time,
 )
 from registry.records import AccessMethod, Account, Device, DeviceKind, Relay
@@ -115,6 +116,8 @@ def device_settings(device: Device, facts: Facts) -> DeviceSettings:
         poll=_poll(device, facts),
         direct_ip=facts.direct_ip,
         channel=_channel(facts),
+        syslog=Syslog(facts.settings.syslog_host, facts.settings.syslog_port),
+        public_pin=any(AccessMethod.PIN in relay.access_methods for relay in device.relays),
     )
 
 
@@ -134,6 +137,7 @@ def _sip_account(device: Device, facts: Facts) -> SipAccount | None:
         transmission=device.transmission,
         registration_seconds=facts.settings.registration_seconds,
         enabled=account.enabled,
+        backup_host=facts.settings.backup_sip_host,
     )
 
 
@@ -156,9 +160,10 @@ def _relays(relays: tuple[Relay, ...]) -> tuple[DoorRelay, ...]:
 
 
 def _clock(facts: Facts) -> Clock | None:
+    servers = facts.settings.ntp_servers
     if facts.zone is None:
-        return Clock(facts.settings.ntp_server) if facts.settings.ntp_server else None
-    return Clock(facts.settings.ntp_server, facts.zone.gmt_offset_minutes, facts.zone.city)
+        return Clock(servers) if servers else None
+    return Clock(servers, facts.zone.gmt_offset_minutes, facts.zone.city)
 
 
 def _poll(device: Device, facts: Facts) -> AutopPoll:

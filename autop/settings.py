@@ -4,7 +4,9 @@
 Passwords and keys are kept out of every repr.
 """
 
+import base64
 import hashlib
+import hmac
 from dataclasses import dataclass, field
 
 from registry.mac import MacAddress
@@ -26,6 +28,8 @@ class AutopSettings:
     `registration_seconds`: 30 to 65535 (the devices' range; factory 1800, too long for a fail-over).
     A port of 0 means the transport is off, and an empty channel host that there is no channel.
     `channel_ca_sha256`: SHA-256 (hex) of the DER certificate that a device may pin its channel to.
+    `backup_sip_host`: where devices register while `sip_host` does not answer, on the same ports; empty: nowhere.
+    `ntp_servers`: two at most; none: devices keep theirs. `syslog_host` empty: devices send none.
     Devices poll daily, each at its own second of the `poll_hours` hours that begin at `poll_first_hour` (their local time).
     """
 
@@ -38,7 +42,10 @@ class AutopSettings:
     channel_host: str = ""
     channel_port: int = 0
     channel_ca_sha256: str = ""
-    ntp_server: str = ""
+    backup_sip_host: str = ""
+    ntp_servers: tuple[str, ...] = ()
+    syslog_host: str = ""
+    syslog_port: int = 514
     poll_first_hour: int = 1
     poll_hours: int = 4
 
@@ -66,7 +73,7 @@ class AutopSettings:
 
 @dataclass(frozen=True, slots=True)
 class SipAccount:
-    """The account a device registers with, and where. `port` None: found by DNS-SRV."""
+    """The account a device registers with, and where. `port` None: found by DNS-SRV. `backup_host`: where else, or empty."""
 
     username: str
     password: str = field(repr=False)
@@ -76,6 +83,7 @@ class SipAccount:
     transmission: Transmission
     registration_seconds: int
     enabled: bool = True
+    backup_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Contact:
 class Clock:
     """Time on the device: `gmt_offset_minutes` None leaves the device's zone alone; `city` may be empty."""
 
-    ntp_server: str
+    ntp_servers: tuple[str, ...]
     gmt_offset_minutes: int | None = None
     city: str = ""
 
@@ -112,6 +120,14 @@ class AutopPoll:
     hour: int
     minute: int
     second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Syslog:
+    """Where a device sends its log by UDP; an empty host: nowhere."""
+
+    host: str = ""
+    port: int = 514
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,7 @@ class DeviceSettings:
     """Everything a profile may write for one device. A web password, clock, poll or channel that is missing is not written.
 
     `dial_seconds`: how long a panel must keep dialling, if longer than by itself. `phonebook_url` holds the device's token.
+    `public_pin`: whether a common PIN may open any relay.
     """
 
     account: SipAccount | None = None
@@ -142,6 +159,8 @@ class DeviceSettings:
     poll: AutopPoll | None = None
     direct_ip: bool = False
     channel: ChannelAddress | None = None
+    syslog: Syslog = Syslog()
+    public_pin: bool = True
 
 
 def poll_time(mac: MacAddress, first_hour: int, hours: int) -> tuple[int, int, int]:
@@ -151,3 +170,16 @@ def poll_time(mac: MacAddress, first_hour: int, hours: int) -> tuple[int, int, i
     """
     place = int.from_bytes(hashlib.sha256(mac.text.encode()).digest()[:8]) % (hours * 3600)
     return (first_hour + place // 3600) % 24, place // 60 % 60, place % 60
+
+
+CAMERA_USER = "portico"
+"""Who views a door phone's camera by RTSP."""
+
+
+def camera_password(web_password: str) -> str:
+    """The password of a device's camera, 16 letters and digits (80 bits).
+
+    Follows from the web page's and does not lead back to it: who is given the camera gets no settings.
+    """
+    made = hmac.new(web_password.encode(), b"portico/rtsp", hashlib.sha256).digest()
+    return base64.b32encode(made[:10]).decode("ascii").lower()

@@ -401,6 +401,12 @@ class Node:
             channel_host=host if "channel" in self._listeners.bound else "",
             channel_port=self._listeners.port("channel"),
             channel_ca_sha256=self._tls.ca_sha256,
+            backup_sip_host=self._config.autop.backup_sip_host or "",
+            ntp_servers=self._config.autop.ntp_servers,
+            syslog_host=self._config.autop.syslog_host or "",
+            syslog_port=self._config.autop.syslog_port,
+            poll_first_hour=self._config.autop.poll_first_hour,
+            poll_hours=self._config.autop.poll_hours,
         )
 
 

@@ -125,6 +125,27 @@ class Sip(_Section):
     )
 
 
+class Autop(_Section):
+    """What every device's configuration says."""
+
+    ntp_servers: Annotated[tuple[HostName, ...], Field(max_length=2)] = Field(
+        default=(), description="Time servers of devices, two at most; none: they keep their own. TLS needs the right time."
+    )
+    syslog_host: HostName | None = Field(default=None, description="Where devices send their logs (UDP), or nowhere.")
+    syslog_port: Annotated[int, Field(ge=1, le=65535)] = Field(
+        default=514, description="Its port. Only door phones and access control can be told one; others use 514."
+    )
+    backup_sip_host: HostName | None = Field(
+        default=None,
+        description="Where devices register while this gateway does not answer: another node, with the same ports. Indoor "
+        "monitors have no key for it.",
+    )
+    poll_first_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        default=1, description="Devices fetch their configuration daily, each at its own second, from this hour of theirs..."
+    )
+    poll_hours: Annotated[int, Field(ge=1, le=24)] = Field(default=4, description="... on, for so many hours.")
+
+
 class Push(_Section):
     """Waking apps that sleep (RFC 8599). Without a driver, apps are not woken."""
 
@@ -228,6 +249,7 @@ class Config(_Section):
     listen: Listen = Listen()
     public: Public = Public()
     sip: Sip = Sip()
+    autop: Autop = Autop()
     push: Push = Push()
     media: Media = Media()
     remote_control: RemoteControl = RemoteControl()

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from autop.profiles.base import Line, Model, account_lines, shared_lines
-from autop.profiles.door_phone import relay_lines
+from autop.profiles.base import Line, Model, account_lines, backup_lines, shared_lines
+from autop.profiles.door_phone import door_lines
 from autop.settings import DeviceSettings
 
 
@@ -11,7 +11,8 @@ class AccessControl:
     """Profile of kind 50."""
 
     def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
-        """Account, relays, then what every kind has."""
+        """Account, what a door has, then what every kind has."""
         yield from account_lines(settings.account, model)
-        yield from relay_lines(settings.relays)
+        yield from backup_lines(settings.account, model)
+        yield from door_lines(settings)
         yield from shared_lines(settings, model)

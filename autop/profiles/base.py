@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from autop.cfg_format import label
-from autop.settings import KEEP_ALIVE_SECONDS, AutopPoll, ChannelAddress, Clock, DeviceSettings, SipAccount
+from autop.settings import KEEP_ALIVE_SECONDS, AutopPoll, ChannelAddress, Clock, DeviceSettings, SipAccount, Syslog
 from registry.records import DeviceKind
 
 Line = tuple[str, str]
@@ -34,7 +34,7 @@ class Model:
     its firmware versions (M of M.C.x.y), `extension` that of its images; None or empty where no source has it: then an image
     is not to be offered. `dtmf_type` is Account.DTMF.Type for RFC 4733 where a source has it for this model (the numbers
     conflict between models). `dtmf_info` is the Content-Type of a key in a SIP INFO that the model takes. `gmt_prefix`: time
-    zones are written `GMT+3:00` rather than `+03:00`.
+    zones are written `GMT+3:00` rather than `+03:00`. `backup_server`: the account's key for the server to fall back to.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Model:
     dtmf_info: str = "application/dtmf-relay"  # akuvox-devices.md section 5; no source names a model that takes another
     gmt_prefix: bool = True
     has_channel: bool = False
+    backup_server: str = "SIP.Server2"
 
 
 class Profile(Protocol):
@@ -88,11 +89,28 @@ def account_lines(account: SipAccount | None, model: Model) -> Iterator[Line]:
         yield f"{prefix}.DTMF.Type", str(model.dtmf_type)
 
 
+def backup_lines(account: SipAccount | None, model: Model, *, has_port: bool = False) -> Iterator[Line]:
+    """Where the account registers when its server does not answer; blank where nowhere. Not for indoor monitors: no source."""
+    host = account.backup_host if account is not None else ""
+    yield f"Config.{model.account}.{model.backup_server}", host
+    if account is None or not host:
+        return
+    if has_port and account.port is not None:
+        yield f"Config.{model.account}.SIP.Port2", str(account.port)
+    yield f"Config.{model.account}.REG.Timeout2", str(account.registration_seconds)
+
+
+def redirect_lines() -> Iterator[Line]:
+    """The vendor's redirect server, asked over plain HTTP, is turned off; the factory's default is on."""
+    yield "Config.DoorSetting.CLOUDSERVER.RpsEnable", "0"
+
+
 def shared_lines(settings: DeviceSettings, model: Model) -> Iterator[Line]:
-    """What every kind has: direct-IP calls, web login, time, autop, channel."""
+    """What every kind has: direct-IP calls, web login, log, time, autop, channel."""
     yield "Config.Settings.GENERAL.DirectIP", "1" if settings.direct_ip else "0"
     if settings.web_password:
         yield "Config.Settings.WEB_LOGIN.Password", settings.web_password
+    yield from _syslog_lines(settings.syslog)
     if settings.clock is not None:
         yield from _clock_lines(settings.clock, model)
     if settings.poll is not None:
@@ -101,10 +119,16 @@ def shared_lines(settings: DeviceSettings, model: Model) -> Iterator[Line]:
         yield from _channel_lines(settings.channel)
 
 
+def _syslog_lines(syslog: Syslog) -> Iterator[Line]:
+    yield "Config.Settings.LOGLEVEL.RemoteSyslog", "1" if syslog.host else "0"
+    yield "Config.Settings.LOGLEVEL.RemoteServer", syslog.host
+
+
 def _clock_lines(clock: Clock, model: Model) -> Iterator[Line]:
-    if clock.ntp_server:
+    if clock.ntp_servers:
         yield "Config.Settings.SNTP.Enable", "1"
-        yield "Config.Settings.SNTP.NTPServer1", clock.ntp_server
+    for place, server in enumerate(clock.ntp_servers, 1):
+        yield f"Config.Settings.SNTP.NTPServer{place}", server
     if clock.gmt_offset_minutes is not None:
         yield "Config.Settings.SNTP.TimeZone", _zone(clock.gmt_offset_minutes, model)
         if clock.city:
@@ -119,6 +143,7 @@ def _zone(minutes: int, model: Model) -> str:
 
 def _poll_lines(poll: AutopPoll) -> Iterator[Line]:
     yield "Config.Autoprovision.GENERAL.Url", poll.url
+    yield "Config.Autoprovision.PNP.Enable", "0"  # from now on nobody on its LAN tells it where to fetch
     yield "Config.Autoprovision.MODE.Mode", "3"  # at power-on and repeatedly
     yield "Config.Autoprovision.SCHEDULE.DayOfWeek", "0"  # daily
     yield "Config.Autoprovision.SCHEDULE.HourOfDay", str(poll.hour)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from autop.cfg_format import label
-from autop.profiles.base import ButtonKey, Line, Model, account_lines, shared_lines
-from autop.settings import MAX_BUTTON_NUMBERS, DeviceSettings, DoorRelay
+from autop.profiles.base import ButtonKey, Line, Model, account_lines, backup_lines, redirect_lines, shared_lines
+from autop.settings import CAMERA_USER, MAX_BUTTON_NUMBERS, DeviceSettings, DoorRelay, camera_password
 
 FACTORY_DIAL_SECONDS = 60
 """How long a panel dials unless it is told otherwise; never made shorter."""
@@ -16,12 +16,38 @@ class DoorPhone:
     """Profile of the kinds 0 and 1."""
 
     def lines(self, settings: DeviceSettings, model: Model) -> Iterator[Line]:
-        """Account, button, relays, then what every kind has."""
+        """Account, button, what a door has, then what every kind has."""
         yield from account_lines(settings.account, model)
+        yield from backup_lines(settings.account, model)
         yield model.button.value, button_value(settings.button_numbers, model.button)
         yield "Config.Settings.CALLTIMEOUT.DialOut", str(max(settings.dial_seconds, FACTORY_DIAL_SECONDS))
-        yield from relay_lines(settings.relays)
+        yield from door_lines(settings)
         yield from shared_lines(settings, model)
+
+
+def door_lines(settings: DeviceSettings) -> Iterator[Line]:
+    """What every device at a door has: relays, the common PIN, its camera, no redirect; and the port of its log's server."""
+    yield from relay_lines(settings.relays)
+    if not settings.public_pin:
+        yield "Config.DoorSetting.PASSWORD.PublicKeyEnable", "0"
+    if settings.web_password:
+        yield from camera_lines(camera_password(settings.web_password))
+    yield from redirect_lines()
+    if settings.syslog.host:
+        yield "Config.Settings.LOGLEVEL.RemoteServerPort", str(settings.syslog.port)
+
+
+def camera_lines(password: str) -> Iterator[Line]:
+    """Nobody sees the camera's picture (RTSP) without a login, checked by Digest (CVE-2023-0349 is a panel that asked for none).
+
+    Some keys have two or three spellings, by firmware; a device skips those it does not know.
+    """
+    yield "Config.DoorSetting.RTSP.Enable", "1"
+    for item in ("Authorization", "AuthEnable", "Authroization", "AuthenticationType"):
+        yield f"Config.DoorSetting.RTSP.{item}", "1"
+    yield "Config.DoorSetting.RTSP.UserName", CAMERA_USER
+    for item in ("Password", "UserPasswd"):
+        yield f"Config.DoorSetting.RTSP.{item}", password
 
 
 def button_value(numbers: tuple[str, ...], button: ButtonKey) -> str:

@@ -131,12 +131,12 @@ async def test_revisions_and_rollback_keep_secrets(path: str) -> None:
             etag = (await client.get(path)).headers["etag"]
             assert (await client.put(path, json={"lines": lines}, headers={"If-Match": etag})).status_code == 200
 
-        await put(["Config.DoorSetting.RTSP.Password = hush", f"{KEY} = 1"])
-        await put([f"Config.DoorSetting.RTSP.Password = {MASK}", f"{KEY} = 2"])
+        await put(["Config.DoorSetting.MOTION_DETECT.Password = hush", f"{KEY} = 1"])
+        await put([f"Config.DoorSetting.MOTION_DETECT.Password = {MASK}", f"{KEY} = 2"])
         await put([])
         listed = (await client.get(f"{path}/revisions")).json()["items"]
         assert [one["revision"] for one in listed] == [3, 2, 1]
-        assert listed[1]["lines"] == [f"Config.DoorSetting.RTSP.Password = {MASK}", f"{KEY} = 2"]
+        assert listed[1]["lines"] == [f"Config.DoorSetting.MOTION_DETECT.Password = {MASK}", f"{KEY} = 2"]
         assert listed[0]["by"].startswith("token")
         etag = (await client.get(path)).headers["etag"]
         assert problem(await client.post(f"{path}/rollback", json={"revision": 2})) == "precondition-required"
@@ -146,7 +146,7 @@ async def test_revisions_and_rollback_keep_secrets(path: str) -> None:
         assert back.json()["lines"] == listed[1]["lines"]
         shown = await world.ports.configurations.preview(MacAddress(MAC))
         assert shown is not None
-        assert b"Config.DoorSetting.RTSP.Password = hush\n" in shown.file.body
+        assert b"Config.DoorSetting.MOTION_DETECT.Password = hush\n" in shown.file.body
         assert b"LOGLEVEL.Level = 2\n" in shown.file.body
         assert len((await client.get(f"{path}/revisions")).json()["items"]) == 4
 
@@ -168,10 +168,10 @@ async def test_a_dry_run_counts_and_changes_nothing() -> None:
         await client.put(f"/autop-commands/device/{MACS[1]}", json={"lines": [f"{KEY} = 3"]}, headers={"If-Match": "*"})
         before = await world.store.sequence()
         path = f"/autop-commands/site/{HOME}/dry-run"
-        body = {"lines": [f"{KEY} = 3", "Config.DoorSetting.RTSP.Password = hush"]}
+        body = {"lines": [f"{KEY} = 3", "Config.DoorSetting.MOTION_DETECT.Password = hush"]}
         found = (await client.post(path, json=body)).json()
         assert (found["devices"], found["changed"], found["failed"]) == (3, 3, 0)
-        secret = {"key": "Config.DoorSetting.RTSP.Password", "before": None, "after": MASK}
+        secret = {"key": "Config.DoorSetting.MOTION_DETECT.Password", "before": None, "after": MASK}
         by_mac = {one["mac"]: one["changes"] for one in found["items"]}
         assert by_mac[MACS[1]] == [secret]
         assert by_mac[MAC] == [{"key": KEY, "before": None, "after": "3"}, secret]

@@ -22,7 +22,10 @@ SETTINGS = AutopSettings(
     channel_host="channel.gate.example",
     channel_port=7443,
     channel_ca_sha256="ab" * 32,
-    ntp_server="ntp.gate.example",
+    ntp_servers=("ntp.gate.example", "ntp2.gate.example"),
+    backup_sip_host="backup.gate.example",
+    syslog_host="log.gate.example",
+    syslog_port=5514,
 )
 BARE_SETTINGS = AutopSettings(sip_host="192.0.2.1", autop_url="https://192.0.2.1:8443/autop", registration_seconds=1800)
 

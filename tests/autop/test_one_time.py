@@ -129,7 +129,7 @@ async def test_two_nodes_at_once_send_one_file() -> None:
     other = Configurations(
         read_model=ReadModel(desk.store),
         vault=desk.vault,
-        settings=replace(examples.SETTINGS, ntp_server="other.ntp"),
+        settings=replace(examples.SETTINGS, ntp_servers=("other.ntp",)),
         one_time=OneTimeDelivery(desk.store, desk.vault),
     )
     found = await asyncio.gather(desk.find(), other.find(ASKED), desk.find(), other.find(ASKED))
