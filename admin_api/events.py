@@ -23,6 +23,8 @@ from admin_api.permissions import Permission, may
 from admin_api.problems import Problem, documented
 from admin_api.routing import needs, router
 from admin_api.trunk_models import trunk_site
+from registry.call_types import CustomPlan
+from registry.configuration import AutopCommands, DeviceFetches
 from registry.errors import ChangesLost, StoreUnavailable
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.records import (
@@ -64,6 +66,9 @@ _TOLD: Mapping[str, _Told] = {
         _Told("device", Device, lambda record: record.site, Permission.DEVICES_READ),
         _Told("relay", RelayState, lambda record: record.site, Permission.DEVICES_READ),
         _Told("user", User, lambda record: record.site, Permission.USERS_READ),
+        _Told("custom-plan", CustomPlan, lambda record: record.site, Permission.USERS_READ),
+        _Told("autop-commands", AutopCommands, lambda record: record.site, Permission.DEVICES_READ),
+        _Told("fetch", DeviceFetches, lambda record: record.site, Permission.DEVICES_READ),
         _Told("trunk", Trunk, trunk_site, Permission.TRUNKS_READ),
         _Told("mac-library", LibraryMac, lambda record: record.site, Permission.MAC_LIBRARY_READ),
         _Told("firmware", FirmwareImage, lambda record: "", Permission.FIRMWARE_READ),
@@ -138,8 +143,9 @@ class EventStream(StreamingResponse):
 async def events(call: CallOf, last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None) -> EventStream:
     """What changes, as it changes, at the sites in the token's scope. A comment line comes every 15 s.
 
-    Event names: site, department, device, relay, user, trunk, mac-library, remote-session, call, door; `reset` when events were
-    lost.
+    Event names: site, department, device, relay, user, custom-plan, trunk, mac-library, autop-commands, fetch (a device took a
+    configuration, or said that it has it), firmware, upgrade, upgrade-device, remote-session, call, door; `reset` when events
+    were lost.
     """
     if last_event_id is not None and not _SEQUENCE.fullmatch(last_event_id):
         raise Problem("malformed-request", "Last-Event-ID is the id of an event of this stream.")

@@ -1,12 +1,9 @@
 """`FetchBook`: what each device fetched, with the exact bytes, kept in the store; and the end of One-Time deliveries.
 
-Written behind, in groups: a device waits for nothing, and ten thousand that boot together are a few batches. A fetch is in the
-store at most GATHER_SECONDS after it ended. What kill -9 takes is a fetch of that moment; a One-Time file among them is sent once
-more with the same bytes, which its device skips. A store that is down is tried again.
+Written behind, in groups (`gathering.py`): a device waits for nothing; ten thousand that boot together are a few batches. What
+kill -9 takes is a fetch of that moment; a One-Time file among them is sent once more with the same bytes, which its device skips.
 """
 
-import asyncio
-import contextlib
 import logging
 from collections import OrderedDict
 from dataclasses import replace
@@ -14,8 +11,9 @@ from dataclasses import replace
 from autop.delivery import Fetched, note
 from autop.net.configurations import File
 from autop.net.one_time import OneTimeDelivery, deflate
+from gateway.gathering import Gathering
 from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, fetched_file_key
-from registry.errors import NotFound, RegistryError, StaleVersion
+from registry.errors import NotFound, StaleVersion
 from registry.location import AorBindings
 from registry.mac import MacAddress
 from registry.read_model import ReadModel
@@ -23,8 +21,6 @@ from registry.records import Device
 from registry.store import Delete, Put, Require, Store, Write
 from registry.vault import Vault
 
-GATHER_SECONDS = 0.25
-RETRY_SECONDS = 2.0
 MAX_WAITING = 10_000
 """Fetches that wait while the store is down; past it the oldest is dropped and said so."""
 DEVICES_AT_ONCE = 40
@@ -44,8 +40,7 @@ class FetchBook:
         self._one_time = one_time
         self._waiting: OrderedDict[tuple[str, int], _Waiting] = OrderedDict()
         self._serial = 0
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._gathering = Gathering("fetches", self._write, lambda: len(self._waiting))
 
     def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str) -> None:
         """A device has these bytes, as of now."""
@@ -54,7 +49,7 @@ class FetchBook:
             _log.error("a fetch was not kept: the store has been down too long")
         self._serial += 1
         self._waiting[file.mac.text, self._serial] = (file, Fetched(file.mac, "", file.hash, wall, peer[:64], complete, held))
-        self._wake.set()
+        self._gathering.wake()
 
     @property
     def waiting(self) -> int:
@@ -62,28 +57,11 @@ class FetchBook:
         return len(self._waiting)
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="fetch book")
+        self._gathering.start()
 
     async def stop(self) -> None:
         """Write what waits, once, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        with contextlib.suppress(RegistryError):
-            await self._write()
-
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._write()
-                await asyncio.sleep(GATHER_SECONDS)
-            except RegistryError as error:
-                _log.warning("fetches wait for the store: %s", error, extra={"fields": {"waiting": len(self._waiting)}})
-                self._wake.set()
-                await asyncio.sleep(RETRY_SECONDS)
+        await self._gathering.stop()
 
     async def _write(self) -> None:
         while self._waiting:

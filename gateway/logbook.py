@@ -4,23 +4,19 @@ A call record is written behind the call (the devices wait for nothing) and trie
 word on the same call (`door_log.py`) goes into the same batch.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
 
 from gateway.door_log import DoorLog
-from registry.errors import RegistryError
+from gateway.gathering import Gathering
 from registry.records import AuditEntry, CallRecord, CallResult, DoorEvent, time_key
 from registry.store import MAX_BATCH, Put, Store
 from sip.events import CallEnded
 
 MAX_WAITING = 10_000
 """Log records kept while the store is down; past it the oldest is dropped and said so."""
-RETRY_SECONDS = 2.0
-GATHER_SECONDS = 0.25
-"""After a write, the next one waits this long: a lone call is on disk at once, a busy node syncs its disk four times a second."""
 MAX_TEXT = 128
 _log = logging.getLogger("portico.logbook")
 
@@ -35,8 +31,7 @@ class Logbook:
         self._wall = wall
         self._serial = serial
         self._waiting: deque[CallRecord | AuditEntry] = deque()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._gathering = Gathering("log records", self._write, lambda: len(self._waiting))
 
     def call_ended(self, ended: CallEnded, wall: float) -> None:
         """A call is over: its record will be in the store in a moment."""
@@ -73,31 +68,14 @@ class Logbook:
             self._waiting.popleft()
             _log.error("a log record was dropped: the store has been down too long")
         self._waiting.append(record)
-        self._wake.set()
+        self._gathering.wake()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._gathering.start()
 
     async def stop(self) -> None:
         """Write what waits, once, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        with contextlib.suppress(RegistryError):
-            await self._write()
-
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._write()
-                await asyncio.sleep(GATHER_SECONDS)
-            except RegistryError as error:
-                _log.warning("log records wait for the store: %s", error, extra={"fields": {"waiting": len(self._waiting)}})
-                self._wake.set()
-                await asyncio.sleep(RETRY_SECONDS)
+        await self._gathering.stop()
 
     async def _write(self) -> None:
         while self._waiting:

@@ -6,8 +6,11 @@ from typing import Any
 
 from admin_api.ports import AdminLimits
 from admin_api.problems import PREFIX
+from registry.configuration import DeviceFetches, Fetch
+from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.records import Role
+from registry.store import Put
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, user
 
 MAC = "0C1105000001"
@@ -105,6 +108,26 @@ async def test_scope_and_deletions() -> None:
     assert [event[1:] for event in home.events][-1] == deleted
     assert set(map(str, told)) <= {str(added), str(deleted), str(joined)}
     for reader in (everywhere, home, foreign):
+        await reader.leave()
+
+
+async def test_what_operators_add_to_configurations_and_what_devices_fetch_is_told() -> None:
+    world = await a_world()
+    home, foreign = (Reader(world, world.secrets[Role.READ_ONLY, site]) for site in (HOME, FOREIGN))
+    for reader in (home, foreign):
+        await reader.until(": portico")
+    async with world.client() as client:
+        body = {"lines": ["Config.Settings.LOGLEVEL.Level = 3"]}
+        assert (await client.put(f"/autop-commands/site/{HOME}", json=body, headers={"If-Match": "*"})).status_code < 300
+    fetched = DeviceFetches(MacAddress(MAC), FOREIGN, (Fetch("e", 1.0, 1.0, "192.0.2.1"),))
+    await world.store.batch([Put(fetched)])
+    await home.until("event: autop-commands")
+    await foreign.until("event: fetch")
+    assert [event[1:] for event in home.events] == [
+        ("autop-commands", {"object": f"autop-commands/site/{HOME}", "site": HOME, "deleted": False})
+    ]
+    assert [event[1:] for event in foreign.events] == [("fetch", {"object": f"fetch/{MAC}", "site": FOREIGN, "deleted": False})]
+    for reader in (home, foreign):
         await reader.leave()
 
 

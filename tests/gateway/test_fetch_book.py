@@ -10,7 +10,7 @@ from autop.delivery import MAX_VERSIONS
 from autop.fingerprint import strong_etag
 from autop.net.configurations import File
 from autop.net.one_time import OneTimeDelivery, inflate, seal_order
-from gateway import fetch_book
+from gateway import gathering
 from gateway.fetch_book import FetchBook
 from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, OneTimeOrder, fetched_file_key
 from registry.errors import StoreUnavailable
@@ -141,8 +141,8 @@ async def test_another_node_writes_meanwhile() -> None:
 
 
 async def test_a_store_that_is_down_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_book, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(fetch_book, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(gathering, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(gathering, "GATHER_SECONDS", 0.0)
     shelf = Shelf()
     await shelf.add()
 

@@ -71,7 +71,7 @@ async def test_a_call_is_in_the_log_when_it_is_over() -> None:
 
 
 async def test_records_wait_for_a_store_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.logbook.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.gathering.RETRY_SECONDS", 0.01)
     store = FailingStore(failures=3)
     log = book(store)
     log.start()
@@ -86,7 +86,7 @@ async def test_records_wait_for_a_store_that_is_down(monkeypatch: pytest.MonkeyP
 
 
 async def test_calls_that_end_together_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.logbook.GATHER_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.gathering.GATHER_SECONDS", 0.05)
     store = FailingStore(failures=0)
     log = book(store)
     log.start()
@@ -118,7 +118,7 @@ async def test_a_call_from_a_door_that_stays_shut_is_one_batch_with_the_door_log
 
 @pytest.mark.parametrize("failures", [1, 3])
 async def test_a_store_that_was_down_gets_both_or_none(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.logbook.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.gathering.RETRY_SECONDS", 0.01)
     store = FailingStore(failures=0)
     await store.batch([Put(DOOR), Put(Site("s1", "House"))])
     store.failures = failures
