@@ -1,10 +1,13 @@
 """`portico backup` and `portico restore`: everything a node cannot make again, in one file.
 
-A backup holds the database (a consistent copy, taken while the gateway runs), the master key, the node secret and the
-local CA with its keys. It therefore opens every secret of the installation: it is written for its owner only.
+A backup holds the database (a consistent copy, taken while the gateway runs), the master key, the node secret, the local
+CA with its keys, and the firmware images. It therefore opens every secret of the installation: it is written for its owner only.
 """
 
+import contextlib
 import os
+import re
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -16,6 +19,7 @@ from registry.errors import RegistryError
 
 KEPT = ("master.key", "node.secret", "admin-token", "tls/ca.key", "tls/ca.pem", "tls/server.key", "tls/server.pem")
 DATABASE = "portico.sqlite"
+_IMAGE = re.compile(r"firmware/[0-9a-f]{24}\.image", re.ASCII)
 
 
 def backup(state: Path, target: Path) -> list[str]:
@@ -42,6 +46,11 @@ def backup(state: Path, target: Path) -> list[str]:
                 if (state / name).exists():
                     archive.add(state / name, name)
                     names.append(name)
+            # After the database: an image that is uploaded meanwhile is unknown to it, one that is removed meanwhile is missing.
+            for path in sorted((state / "firmware").glob("*.image")):
+                with contextlib.suppress(FileNotFoundError):
+                    archive.add(path, f"firmware/{path.name}")
+                    names.append(f"firmware/{path.name}")
         draft.replace(target)
     except (OSError, RegistryError) as error:
         draft.unlink(missing_ok=True)
@@ -57,13 +66,19 @@ def restore(archive_file: Path, state: Path) -> list[str]:
             raise StartError(f"state folder {state}: is not empty; restore into a new folder, so that nothing is lost.")
         allowed = {*KEPT, DATABASE}
         folder.certificates.mkdir(mode=0o700, exist_ok=True)
+        folder.firmware.mkdir(mode=0o700, exist_ok=True)
         names: list[str] = []
         with tarfile.open(archive_file, "r:gz") as archive:
             for member in archive:
-                content = archive.extractfile(member) if member.isfile() and member.name in allowed else None
+                is_ours = member.name in allowed or _IMAGE.fullmatch(member.name)
+                content = archive.extractfile(member) if member.isfile() and is_ours else None
                 if content is None:
                     raise StartError(f"{archive_file}: {member.name!r} does not belong in a Portico backup.")
-                write_atomically(state / member.name, content)
+                if member.name in allowed:
+                    write_atomically(state / member.name, content)
+                else:
+                    with (state / member.name).open("xb") as image:
+                        shutil.copyfileobj(content, image)
                 names.append(member.name)
         if DATABASE not in names or "master.key" not in names:
             raise StartError(f"{archive_file}: is no complete Portico backup.")

@@ -36,6 +36,17 @@ async def test_round_trip(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_firmware_images_come_along_and_drafts_do_not(tmp_path: Path) -> None:
+    source = await state(tmp_path)
+    (source / "firmware").mkdir()
+    (source / "firmware" / f"{'a1' * 12}.image").write_bytes(b"rom" * 1000)
+    (source / "firmware" / "1.draft").write_bytes(b"half")
+    names = backup(source, tmp_path / "b.tar.gz")
+    assert [name for name in names if name.startswith("firmware/")] == [f"firmware/{'a1' * 12}.image"]
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    assert (tmp_path / "new" / "firmware" / f"{'a1' * 12}.image").read_bytes() == b"rom" * 1000
+
+
 async def test_nothing_is_overwritten(tmp_path: Path) -> None:
     source = await state(tmp_path)
     backup(source, tmp_path / "b.tar.gz")
@@ -47,7 +58,7 @@ async def test_nothing_is_overwritten(tmp_path: Path) -> None:
         backup(tmp_path / "absent", tmp_path / "c.tar.gz")
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "tls/../../evil", "unknown"])
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "tls/../../evil", "unknown", "firmware/../evil.image"])
 def test_a_forged_archive_is_refused(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
         member = tarfile.TarInfo(name)
