@@ -29,6 +29,8 @@ REJECTED_IN_TEXT = "%'=&"
 
 _KEY = re.compile(r"Config(?:\.[A-Za-z0-9_-]{1,40}){2,3}", re.ASCII)
 _LINE = re.compile(r"[ \t]*(Config(?:\.[A-Za-z0-9_-]{1,40}){2,3})[ \t]*=(.*)", re.ASCII | re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9._:/*#;+()-]{0,63}", re.ASCII)
+"""A value that every key takes: most are, and one look at them is enough."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TEXT_ITEM = re.compile(r"(?:Label|DisplayName|UserName|AuthName|RelayName[A-D]|Pwd|Password)(?:\d{1,2})?", re.ASCII)
 _SECRET_ITEM = re.compile(
@@ -75,6 +77,8 @@ def masked(key: str, value: str) -> str:
 def check_value(key: str, value: str) -> str:
     """`value`, if a device takes it under `key`. Raises RejectedValue for control characters, line ends, a leading or
     trailing blank (readers strip it), characters that labels and passwords reject, and what is too long."""
+    if _PLAIN.fullmatch(value):
+        return value
     if _CONTROL.search(value):
         raise RejectedValue(key, "control characters and line ends are not allowed")
     if value != value.strip(" \t"):
