@@ -122,6 +122,7 @@ class FetchView(BaseModel):
     first: Timestamp
     last: Timestamp
     address: str
+    transport: str = Field(description='"http" (also over TLS) or "tftp".')
     times: int
     confirmed: str | None = Field(description="When it last said that it has these bytes; null if it never did.")
 

@@ -51,6 +51,7 @@ def _fetch_fields(fetch: Fetch) -> dict[str, object]:
         "first": timestamp(fetch.first),
         "last": timestamp(fetch.last),
         "address": fetch.peer,
+        "transport": fetch.transport or "http",
         "times": fetch.times,
         "confirmed": optional_timestamp(fetch.confirmed),
     }

@@ -35,6 +35,7 @@ class Fetched:
     """One request that ended well. `complete`: the device took every byte; else it said (304) that it has them.
 
     `held`: the one entity tag it named (If-None-Match) where it was sent other bytes, without quotes; empty for none.
+    `transport`: "tftp"; empty for HTTPS and HTTP.
     """
 
     mac: MacAddress
@@ -45,6 +46,7 @@ class Fetched:
     complete: bool
     held: str = ""
     bindings_version: int = 0
+    transport: str = ""
 
 
 def note(before: DeviceFetches | None, fetched: Fetched) -> DeviceFetches:
@@ -56,12 +58,13 @@ def note(before: DeviceFetches | None, fetched: Fetched) -> DeviceFetches:
         if newest is not None and newest is known and not record.strange_etag and _is_fresh(newest, fetched.at):
             return record
         present = known or Fetch(fetched.etag, fetched.at, fetched.at, fetched.peer, 0)
-        present = replace(present, confirmed=fetched.at, peer=fetched.peer)
+        present = replace(present, confirmed=fetched.at, peer=fetched.peer, transport=fetched.transport)
         is_new = newest is None or newest.etag != fetched.etag
         version = fetched.bindings_version if is_new else record.bindings_version
         return _put(replace(record, bindings_version=version, strange_etag="", strange_at=None), present)
     present = known or Fetch(fetched.etag, fetched.at, fetched.at, fetched.peer, 0)
     present = replace(present, last=fetched.at, peer=fetched.peer, times=present.times + 1, confirmed=None)
+    present = replace(present, transport=fetched.transport)
     drifted = bool(fetched.held) and newest is not None and fetched.held != newest.etag
     record = replace(record, bindings_version=fetched.bindings_version)
     if drifted:

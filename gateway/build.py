@@ -51,6 +51,7 @@ from gateway.loop import LagSampler
 from gateway.media import media_engine, media_rule
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver, VisitorNotes
+from gateway.on_site import start_pnp, start_tftp
 from gateway.presence import PresenceBook
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
@@ -277,6 +278,18 @@ class Node:
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
         await self._listeners.accept("autop_http", files.connect, None)
+        await start_tftp(
+            config,
+            self._listeners,
+            self._stack,
+            self.metrics,
+            configurations=autop,
+            observer=notes,
+            wall=self._wall,
+            ear=upgrades,
+            fetches=fetches,
+        )
+        await start_pnp(config, self._stack, self.metrics, sip, read_model, None)
         autop.use_settings(self._autop_settings())
 
         # The management plane.

@@ -44,6 +44,27 @@ Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
 AddressesOrNone = Annotated[tuple[str, ...], BeforeValidator(lambda value: () if value == () else _addresses(value))]
 
 
+def _networks(value: object) -> tuple[str, ...]:
+    """Networks as "address/prefix", or single addresses. Raises ValueError."""
+    if not isinstance(value, tuple) or not value or not all(isinstance(one, str) for one in value):
+        raise ValueError("a list of networks, as address/prefix")
+    return tuple(str(ipaddress.ip_network(one)) for one in value)
+
+
+Networks = Annotated[tuple[str, ...], BeforeValidator(_networks)]
+Interface = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@:-]{1,15}$")]
+PRIVATE_NETWORKS = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -71,6 +92,9 @@ class Listen(_Section):
     autop_https: Port = Field(default=8443, description="Auto-provisioning over HTTPS.")
     autop_http: Port = Field(
         default=OFF, description="Auto-provisioning without TLS, for devices that cannot do better; off by default."
+    )
+    tftp: Port = Field(
+        default=OFF, description="Auto-provisioning over TFTP (69 is what devices expect), in the clear; off by default."
     )
     channel: Port = Field(default=7443, description="The TLS channel of devices and connectors.")
     remote_control: Port = Field(default=9443, description="Remote Control: device web pages for visitors' browsers.")
@@ -207,6 +231,23 @@ class RemoteControl(_Section):
     domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
 
 
+class Tftp(_Section):
+    """TFTP (listen.tftp), in the clear: for devices on a LAN that can do nothing else."""
+
+    networks: Networks = Field(
+        default=PRIVATE_NETWORKS, description="Who is answered, as address/prefix; default: private and link-local addresses."
+    )
+
+
+class Pnp(_Section):
+    """SIP PnP: devices on the LAN ask the group 224.0.1.75 for their URL. Who is told one: docs/autop.md."""
+
+    interfaces: tuple[Interface, ...] = Field(
+        default=(), description='Network interfaces of this machine on which devices are heard, as ["eth0"]; none: PnP is off.'
+    )
+    networks: Networks = Field(default=PRIVATE_NETWORKS, description="Who is answered, as address/prefix.")
+
+
 class KeyPair(_Section):
     """A certificate and its key."""
 
@@ -252,6 +293,8 @@ class Config(_Section):
     autop: Autop = Autop()
     push: Push = Push()
     media: Media = Media()
+    tftp: Tftp = Tftp()
+    pnp: Pnp = Pnp()
     remote_control: RemoteControl = RemoteControl()
     tls: Tls = Tls()
     log: Log = Log()

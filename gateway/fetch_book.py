@@ -42,13 +42,14 @@ class FetchBook:
         self._serial = 0
         self._gathering = Gathering("fetches", self._write, lambda: len(self._waiting))
 
-    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str) -> None:
+    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str, transport: str = "") -> None:
         """A device has these bytes, as of now."""
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popitem(last=False)
             _log.error("a fetch was not kept: the store has been down too long")
         self._serial += 1
-        self._waiting[file.mac.text, self._serial] = (file, Fetched(file.mac, "", file.hash, wall, peer[:64], complete, held))
+        fetched = Fetched(file.mac, "", file.hash, wall, peer[:64], complete, held, transport=transport)
+        self._waiting[file.mac.text, self._serial] = (file, fetched)
         self._gathering.wake()
 
     @property

@@ -112,6 +112,7 @@ class OneTimeAutop:
 class Fetch:
     """One version that a device fetched: the SHA-256 of its bytes, when first and last, from which address.
 
+    `transport`: how it came last, "tftp"; empty for HTTPS and HTTP.
     `confirmed`: when the device last said by a conditional GET that it has these bytes; None if it never did.
     """
 
@@ -121,6 +122,7 @@ class Fetch:
     peer: str
     times: int = 1
     confirmed: float | None = None
+    transport: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -139,6 +140,17 @@ class SipService:
         self._udp.setdefault((family, ""), opened)
         self.listening("udp", bound, advertise)
         return bound
+
+    @contextmanager
+    def sharing_ports(self) -> Iterator[None]:
+        """Inside, other sockets can be bound beside our UDP sockets, to addresses of their own."""
+        for opened in self._sockets:
+            opened.share(True)
+        try:
+            yield
+        finally:
+            for opened in self._sockets:
+                opened.share(False)
 
     def listening(self, transport: str, bound: tuple[str, int], advertise: str = "") -> None:
         """Streams of this transport ("tcp", "tls", "ws", "wss") are accepted at this address; `advertise` as for `start`."""

@@ -22,6 +22,7 @@ BACKLOG = 1024 * 1024
 """Octets of kernel memory waiting past which we are behind: about 800 messages, a tenth of a second of work."""
 _SO_MEMINFO = 55
 """Linux: an array of 32-bit numbers, of which the first is what the receive queue takes up now (sock_diag.h, SK_MEMINFO_*)."""
+_IP_MULTICAST_ALL = 49  # linux/in.h; the socket module has no name for it
 MAX_FLOWS = 65_536
 """Flow objects kept for addresses seen; past it all are made afresh. They are most of what a flood from ever new addresses costs:
 twice as many were 63 MiB (test_sip_attacks.py)."""
@@ -56,6 +57,9 @@ class UdpSocket:
             opened.setblocking(False)
             if self.ipv6:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            else:
+                # Else Linux gives it all multicast to its port that any program of this machine has joined (SIP PnP).
+                opened.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             opened.bind((host, port))
         except OSError:
@@ -76,6 +80,12 @@ class UdpSocket:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
         self._socket = None
+
+    def share(self, shared: bool) -> None:
+        """Whether another socket may bind this port beside ours, to an address of its own. It was bound without, so that a second
+        gateway fails; turn it off again at once, since Linux lets any user's socket in meanwhile."""
+        if self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(shared))
 
     def send(self, data: bytes, host: str, port: int) -> bool:
         """Send one datagram; False if the kernel would not take it (buffer full, no route, too long): UDP may lose it."""
