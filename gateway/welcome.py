@@ -14,6 +14,7 @@ _LISTENERS = {
     "sip_wss": "SIP (secure WebSocket)",
     "autop_https": "autop (HTTPS)",
     "autop_http": "autop (HTTP)",
+    "tftp": "autop (TFTP)",
     "channel": "device channel (TLS)",
     "remote_control": "Remote Control (HTTPS)",
     "admin": "admin API",

@@ -56,12 +56,14 @@ class TftpFiles(Protocol):
 class TftpLimits:
     """`transfers` at a time, look-ups and refusals that wait included; `per_source` of them of one source.
 
-    `refusal_seconds`: every refusal leaves exactly this long after its request, so it must be above the usual look-up.
+    `refusal_seconds`: every refusal leaves exactly this long after its request, so it must be above the usual look-up, which
+    may take `find_seconds` at most.
     """
 
     transfers: int = 256
     per_source: int = 16
     refusal_seconds: float = 0.05
+    find_seconds: float = 10.0
     transfer: TransferLimits = field(default_factory=TransferLimits)
 
 
@@ -176,7 +178,11 @@ class TftpServer:
     async def _serve(self, running: "_Running", opened: socket.socket, host: str, local: str) -> None:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        file = await self._files.find(running.request.name, host)
+        try:
+            async with asyncio.timeout(self._limits.find_seconds):
+                file = await self._files.find(running.request.name, host)
+        except TimeoutError:
+            file = None
         if file is None:
             # The same instant for every refusal: what the look-up cost must not show.
             await asyncio.sleep(asked_at + self._limits.refusal_seconds - loop.time())

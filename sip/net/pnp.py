@@ -22,6 +22,8 @@ from sip.timers import Timers
 
 MULTICAST = "224.0.1.75"
 PORT = 5060
+URL_SECONDS = 5.0
+"""How long a URL may take."""
 _BURST = 64
 _log = logging.getLogger("portico.pnp")
 
@@ -129,7 +131,16 @@ class PnpResponder:
             self._timer.arm(self._core.next_deadline())
 
     async def _answer(self, asked: Asked) -> None:
-        url = await self._urls.url_for(asked.mac)
+        url: str | None = None
+        try:
+            async with asyncio.timeout(URL_SECONDS):
+                url = await self._urls.url_for(asked.mac)
+        except TimeoutError:
+            pass  # the device asks again
+        finally:
+            self._tell(asked, url)
+
+    def _tell(self, asked: Asked, url: str | None) -> None:
         own = self._own_address(asked.flow) if url else b""
         if url and own:
             fields = {"mac": asked.mac.text, "vendor": asked.vendor, "model": asked.model, "version": asked.version}
@@ -139,7 +150,8 @@ class PnpResponder:
 
     def _own_address(self, flow: Flow) -> bytes:
         """Our address towards a device; b"" where there is no route to it. Sends nothing."""
-        assert self._own is not None
+        if self._own is None:
+            return b""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect((flow.host, flow.port))

@@ -138,3 +138,26 @@ def test_rules_of_media(tmp_path: Path, text: str, said: str) -> None:
 
 def test_the_reference_is_itself_a_valid_configuration() -> None:
     assert config.parse(tomllib.loads(config.reference()), "reference") == Config()
+
+
+def test_what_belongs_to_a_lan_is_off() -> None:
+    assert Config().listen.tftp == config.OFF
+    assert Config().pnp.interfaces == ()
+
+
+def test_networks_are_read(tmp_path: Path) -> None:
+    read = config.load(written(tmp_path, '[tftp]\nnetworks = ["10.1.0.0/16", "192.0.2.7", "fd00::/8"]\n'))
+    assert read.tftp.networks == ("10.1.0.0/16", "192.0.2.7/32", "fd00::/8")
+
+
+@pytest.mark.parametrize("networks", ["[]", '"10.0.0.0/8"', '["10.0.0.1/8"]', '["all"]', "[10]", '["10.0.0.0/33"]'])
+def test_what_is_no_network(tmp_path: Path, networks: str) -> None:
+    for section in ("tftp", "pnp"):
+        with pytest.raises(ConfigError, match=rf"{section}\.networks: "):
+            config.load(written(tmp_path, f"[{section}]\nnetworks = {networks}\n"))
+
+
+@pytest.mark.parametrize("interfaces", ['["an interface"]', '[""]', '["x/y"]', '["eth0eth0eth0eth0"]', '"eth0"'])
+def test_what_is_no_interface(tmp_path: Path, interfaces: str) -> None:
+    with pytest.raises(ConfigError, match=r"pnp\.interfaces"):
+        config.load(written(tmp_path, f"[pnp]\ninterfaces = {interfaces}\n"))

@@ -374,6 +374,36 @@ async def test_the_answer_comes_from_the_address_that_was_asked() -> None:
             probe.tell(b"\0\5\0\0enough\0")
 
 
+async def test_a_look_up_that_never_ends() -> None:
+    async with serving(TftpLimits(find_seconds=0.1)) as served:
+        served.slow = 60.0
+        with client(served) as probe:
+            probe.ask(b"text")
+            assert await probe.hear() == NOT_FOUND
+        await until_idle(served)
+
+
+async def test_a_flood_leaves_nothing_behind() -> None:
+    """Noise, halves of packets and requests for what is not there, from two hundred sources; then an honest client."""
+    chance = random.Random(7)
+    starts = [b"", b"\0\1", b"\0\1nothing\0octet\0", b"\0\1nothing\0octet\0blksize\0", b"\0\4", b"\0\2", b"\0\5"]
+    async with serving(TftpLimits(transfers=50, per_source=4)) as served:
+        for host in range(200):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder:
+                flooder.bind((f"127.1.1.{host + 1}", 0))
+                for _ in range(50):
+                    noise = chance.randbytes(chance.choice([0, 0, 1, 7, 40]))
+                    flooder.sendto(chance.choice(starts) + noise, (served.host, served.port))
+            await asyncio.sleep(0)
+            assert served.transfers <= 50
+        await until_idle(served)
+        with client(served) as probe:
+            probe.ask(b"even")
+            assert await probe.read_on() == b"x" * 1024
+        await until_idle(served)
+        assert {"not-found", "malformed", "write", "busy"} <= set(served.counted)
+
+
 async def until_idle(served: Served) -> None:
     while served.transfers > 0:  # noqa: ASYNC110  (the end of a transfer tells nobody)
         await asyncio.sleep(0.005)
