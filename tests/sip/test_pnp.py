@@ -132,7 +132,7 @@ def test_a_repeated_question_gets_the_same_answer_and_no_second_url() -> None:
 def test_the_notify_is_repeated_until_it_is_answered() -> None:
     pnp = core()
     _, notify = answered(pnp, subscribe())
-    times = []
+    times: list[float] = []
     while len(times) < 3:
         now = pnp.next_deadline()
         assert now is not None

@@ -1,179 +1,18 @@
-"""TFTP over real sockets: tftp-hpa and atftp as clients, the probe list of provisioning-and-admin.md, and hostile peers."""
+"""TFTP over real sockets: the probe list of provisioning-and-admin.md by hand, bounds, and hostile peers."""
 
 import asyncio
 import contextlib
-import hashlib
 import random
 import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from autop.net.tftp import NOT_FOUND, UNKNOWN_TRANSFER, TftpFile, TftpLimits, TftpServer
+from autop.net.tftp import NOT_FOUND, UNKNOWN_TRANSFER, TftpLimits
 from autop.tftp_packets import data, netascii, oack
-from gateway.accept import source_of
-from tests.system.fleet import add_devices, add_site
-from tests.system.peers import LOOPBACK, RunningGateway, loopback_config, needs, program, wait_until
+from tests.system.tftp_site import BIG, TEXT, client, serving, until_idle
 
 pytestmark = pytest.mark.system
-
-BIG = random.Random(4).randbytes(200_000)
-TEXT = b"Config.A.B.C = 1\nConfig.A.B.D = 2\n" * 40
-
-
-@dataclass
-class Served:
-    """A server of a few files, and what it said."""
-
-    port: int
-    host: str = LOOPBACK
-    files: dict[bytes, bytes] = field(default_factory=lambda: {b"big": BIG, b"text": TEXT, b"even": b"x" * 1024, b"empty": b""})
-    counted: list[str] = field(default_factory=list)
-    complete: list[bytes] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    slow: float = 0.0
-    server: TftpServer | None = None
-
-    async def find(self, name: bytes, source: str) -> TftpFile | None:
-        self.sources.append(source)
-        await asyncio.sleep(self.slow)
-        body = self.files.get(name)
-        return None if body is None else TftpFile(body, lambda: self.complete.append(name))
-
-    @property
-    def transfers(self) -> int:
-        assert self.server is not None
-        return self.server.transfers
-
-
-@contextlib.asynccontextmanager
-async def serving(limits: TftpLimits | None = None, host: str = LOOPBACK, allowed: bool = True) -> AsyncIterator[Served]:
-    served = Served(0, host)
-    served.server = TftpServer(served, allows=lambda _: allowed, source_of=source_of, count=served.counted.append, limits=limits)
-    _, served.port = await served.server.start(host, 0)
-    try:
-        yield served
-    finally:
-        await served.server.stop(0.0)
-        assert served.transfers == 0
-
-
-class Client:
-    """A raw client: one socket, datagrams by hand."""
-
-    def __init__(self, served: Served) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(socket.AF_INET6 if ":" in served.host else socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind((served.host, 0))
-        self._heard: asyncio.Queue[tuple[bytes, tuple[str, int]]] = asyncio.Queue()
-        self._loop.add_reader(self._socket.fileno(), lambda: self._heard.put_nowait(self._socket.recvfrom(70_000)))
-        self._server = (served.host, served.port)
-        self.peer: tuple[str, int] = self._server
-
-    def close(self) -> None:
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
-
-    def ask(self, name: bytes, *options: bytes, mode: bytes = b"octet", opcode: bytes = b"\0\1") -> None:
-        self.tell(opcode + b"".join(part + b"\0" for part in (name, mode, *options)), self._server)
-
-    def tell(self, datagram: bytes, peer: tuple[str, int] | None = None) -> None:
-        self._socket.sendto(datagram, peer or self.peer)
-
-    async def hear(self, seconds: float = 5.0) -> bytes:
-        async with asyncio.timeout(seconds):
-            heard, peer = await self._heard.get()
-        self.peer = peer[:2]
-        return heard
-
-    async def hears_nothing(self, seconds: float = 0.2) -> bool:
-        try:
-            await self.hear(seconds)
-        except TimeoutError:
-            return True
-        return False
-
-    async def read_on(self, block: int = 1, size: int = 512) -> bytes:
-        """Everything from this block on, in lock step."""
-        got = b""
-        while True:
-            heard = await self.hear()
-            assert heard[:4] == data(block, b"")
-            got += heard[4:]
-            self.tell(b"\0\4" + (block & 0xFFFF).to_bytes(2))
-            if len(heard) < size + 4:
-                return got
-            block += 1
-
-
-@contextlib.contextmanager
-def client(served: Served) -> Iterator[Client]:
-    made = Client(served)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-async def run(*command: str, cwd: Path, feed: str = "") -> tuple[int, str]:
-    """A real client's exit code and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    async with asyncio.timeout(30):
-        said, _ = await process.communicate(feed.encode())
-    return process.returncode or 0, said.decode()
-
-
-# Real clients
-
-
-@needs("tftp")
-@pytest.mark.parametrize("mode", ["octet", "netascii"])
-async def test_tftp_hpa(tmp_path: Path, mode: str) -> None:
-    async with serving() as served:
-        for name, body in (("big", BIG), ("even", b"x" * 1024), ("empty", b"")) if mode == "octet" else (("text", TEXT),):
-            code, said = await run(str(program("tftp")), "-m", mode, LOOPBACK, str(served.port), "-c", "get", name, cwd=tmp_path)
-            assert code == 0, said
-            assert (tmp_path / name).read_bytes() == body
-            assert served.complete[-1] == name.encode()
-
-
-@needs("tftp")
-async def test_tftp_hpa_of_a_file_that_is_not_there(tmp_path: Path) -> None:
-    async with serving() as served:
-        _, said = await run(str(program("tftp")), LOOPBACK, str(served.port), "-c", "get", "../etc/passwd", cwd=tmp_path)
-        assert "File not found" in said
-        _, said = await run(str(program("tftp")), LOOPBACK, str(served.port), "-c", "put", "/etc/hostname", "x", cwd=tmp_path)
-        assert "Access violation" in said
-        assert served.counted == ["not-found", "write"]
-
-
-ATFTP_OPTIONS = [
-    [],
-    ["blksize 1428"],
-    ["blksize 65464"],
-    ["tsize"],
-    ["timeout 2"],
-    ["windowsize 8"],
-    ["blksize 1024", "tsize", "timeout 3", "windowsize 4"],
-]
-
-
-@needs("atftp")
-@pytest.mark.parametrize("options", ATFTP_OPTIONS, ids=lambda options: "+".join(options) or "none")
-async def test_atftp(tmp_path: Path, options: list[str]) -> None:
-    async with serving() as served:
-        command = [str(program("atftp")), *[part for option in options for part in ("--option", option)]]
-        code, said = await run(*command, "--get", "--remote-file", "big", LOOPBACK, str(served.port), cwd=tmp_path)
-        assert code == 0, said
-        assert (tmp_path / "big").read_bytes() == BIG
-        assert served.complete == [b"big"]
 
 
 # The probe list
@@ -224,21 +63,6 @@ async def test_a_repeated_ack() -> None:
                 probe.tell(b"\0\4\0\1")
             assert (await probe.hear())[:4] == data(2, b"")
             assert await probe.hears_nothing()
-
-
-@pytest.mark.slow
-@needs("tftp", "atftp")
-@pytest.mark.parametrize("name", ["tftp", "atftp"])
-async def test_the_number_of_a_block_wraps(tmp_path: Path, name: str) -> None:
-    """40 MB in blocks of 512: 65,535 is followed by 0."""
-    async with serving() as served:
-        served.files[b"huge"] = body = random.Random(2).randbytes(40 * 1024 * 1024)
-        options = {"tftp": ["-m", "octet", LOOPBACK, str(served.port), "-c", "get", "huge"]}
-        options["atftp"] = ["--get", "--remote-file", "huge", LOOPBACK, str(served.port)]
-        code, said = await run(str(program(name)), *options[name], cwd=tmp_path)
-        assert code == 0, said
-        assert (tmp_path / "huge").read_bytes() == body
-        assert served.complete == [b"huge"]
 
 
 async def test_what_is_lost_comes_again() -> None:
@@ -404,47 +228,3 @@ async def test_a_flood_leaves_nothing_behind() -> None:
             assert await probe.read_on() == b"x" * 1024
         await until_idle(served)
         assert {"not-found", "malformed", "write"} <= set(served.counted)
-
-
-async def until_idle(served: Served) -> None:
-    while served.transfers > 0:  # noqa: ASYNC110  (the end of a transfer tells nobody)
-        await asyncio.sleep(0.005)
-
-
-# A node
-
-
-@needs("atftp")
-def test_a_device_fetches_from_a_node_and_the_operator_sees_it(tmp_path: Path) -> None:
-    config = loopback_config().replace("sip_udp = 0\n", "sip_udp = 0\ntftp = 0\n")
-    with RunningGateway(tmp_path, config) as gateway:
-        host, port = gateway.address("tftp")
-        device = add_devices(gateway, add_site(gateway, "tftp"), 1)[0]
-        configuration = f"/devices/{device.mac}/configuration"
-        token = device.autop_url.rstrip("/").rpartition("/")[2]
-        gateway.ask("POST", f"/autop-commands/device/{device.mac}/one-time", {"lines": ["Config.Settings.LOGLEVEL.Level = 7"]})
-
-        def fetch(name: str) -> str:
-            command = [str(program("atftp")), "--option", "blksize 1024", "--get", "--remote-file", name, "--local-file", "got"]
-            done = subprocess.run(
-                [*command, host, str(port)], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
-            )
-            return done.stdout + done.stderr
-
-        for name in (f"{'x' * 26}/{device.mac}.cfg", f"{token}/0C1105000000.cfg", "../state/master.key"):
-            assert "File not found" in fetch(name)
-        assert gateway.ask("GET", configuration)["fetched"] is None
-
-        fetch(f"autop/{token}/{device.mac}.cfg")
-        got = (tmp_path / "got").read_bytes()
-        assert got.startswith(b"# One-Time Autop ")
-        assert b"Config.Settings.LOGLEVEL.Level = 7\n" in got
-
-        def fetched() -> bool:
-            return gateway.ask("GET", configuration)["fetched"] is not None
-
-        wait_until("the fetch in the store", fetched, 10)
-        known = gateway.ask("GET", configuration)
-        assert known["fetched"]["etag"] == hashlib.sha256(got).hexdigest()
-        assert (known["fetched"]["address"], known["fetched"]["transport"]) == (LOOPBACK, "tftp")
-        assert gateway.admin("GET", f"/devices/{device.mac}/one-time-autop").status == 404
