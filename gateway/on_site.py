@@ -4,10 +4,9 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from autop.net.connection import FetchSink, FileSource
 from autop.net.image import UpgradeEar
 from autop.net.tftp import TftpServer
-from autop.net.tftp_files import TftpConfigurations
+from autop.net.tftp_files import FetchSink, FileSource, TftpConfigurations
 from autop.observer import AutopObserver
 from gateway.accept import source_of
 from gateway.config import Config

@@ -44,10 +44,9 @@ class FileSource(Protocol):
 class FetchSink(Protocol):
     """Told of every fetch of a configuration that ended well. Called on the event loop; must not block."""
 
-    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str, transport: str = "") -> None:
+    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str) -> None:
         """`complete`: the peer's TCP has acknowledged every byte of the file; else the client said (304) that it has them.
-        `held`: the one entity tag, without quotes, that it named and that is not the file's; empty for none.
-        `transport`: "tftp"; empty for HTTPS and HTTP."""
+        `held`: the one entity tag, without quotes, that it named and that is not the file's; empty for none."""
         ...
 
 

@@ -6,11 +6,11 @@ whatever directory it was given. Firmware is not served: it is far beyond what o
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from autop.identify import Asked, FirmwareFile, identify
 from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
-from autop.net.connection import FetchSink, FileSource
-from autop.net.image import UpgradeEar
+from autop.net.image import OpenImage, UpgradeEar
 from autop.net.tftp import TftpFile
 from autop.observer import AutopObserver, Outcome, Reason
 
@@ -18,8 +18,21 @@ _ROOT = b"/autop/"
 TRANSPORT = "tftp"
 
 
+class FileSource(Protocol):
+    """Where files come from (`Configurations`)."""
+
+    async def find(self, asked: Asked | None) -> File | OpenImage | Refused: ...
+
+
+class FetchSink(Protocol):
+    """Told of every fetch of a configuration that is complete (`FetchBook`). Must not block."""
+
+    def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str, transport: str) -> None: ...
+
+
 class TftpConfigurations:
-    """`TftpFiles` of a node. `clock_wall` gives the seconds since the epoch; `ear` and `fetches` as in `AutopListener`."""
+    """`TftpFiles` of a node. `clock_wall` gives the seconds since the epoch; `ear` is told what devices say of
+    firmware. `fetches` None: no history."""
 
     def __init__(
         self,
