@@ -121,8 +121,6 @@ class Metrics:
 
     def _add_autop(self) -> None:
         self.autop_requests = self._counter("portico_autop_requests_total", "Auto-provisioning requests.", ("outcome", "reason"))
-        self.tftp = self._counter("portico_tftp_total", "TFTP transfers by their end, and requests not served by why.", ("what",))
-        self.pnp = self._counter("portico_pnp_total", "SIP PnP: devices told their URL, and what met silence.", ("what",))
 
     def _add_tunnel(self) -> None:
         self.channel_links = self._counter("portico_channel_links_total", "Channels that came and went.", ("event",))

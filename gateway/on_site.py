@@ -1,6 +1,7 @@
 """What belongs to a LAN and is off unless configured: TFTP and SIP PnP. Their part of the composition."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -42,7 +43,7 @@ async def start_tftp(
         TftpConfigurations(configurations=configurations, observer=observer, clock_wall=wall, ear=ear, fetches=fetches),
         allows=Allowed(config.tftp.networks),
         source_of=source_of,
-        count=lambda what: metrics.tftp.labels(what).inc(),
+        count=_counted(metrics, "portico_tftp_total", "TFTP transfers by their end, and requests not served by why."),
     )
     stack.push_async_callback(lambda: server.stop(GRACE_SECONDS))
     await listeners.open("tftp", config.listen.address, server.start)
@@ -63,7 +64,7 @@ async def start_pnp(
     responder = PnpResponder(
         LibraryDevices(read_model, enrolment),
         allows=Allowed(config.pnp.networks),
-        count=lambda what: metrics.pnp.labels(what).inc(),
+        count=_counted(metrics, "portico_pnp_total", "SIP PnP: devices told their URL, and what met silence."),
         entropy=os.urandom,
     )
     try:
@@ -76,6 +77,13 @@ async def start_pnp(
             "Name interfaces that this machine has, and stop what uses the port."
         ) from None
     stack.push_async_callback(responder.stop)
+
+
+def _counted(metrics: Metrics, name: str, help_text: str) -> Callable[[str], None]:
+    """A counter with the label `what`, which the shells take from a closed list."""
+    counts = Counter[str]()
+    metrics.counter(name, help_text, ("what",), lambda: [((what,), number) for what, number in counts.items()])
+    return lambda what: counts.update((what,))
 
 
 class LibraryDevices:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,9 @@ def test_a_device_fetches_from_a_node_and_the_operator_sees_it(tmp_path: Path) -
         assert known["fetched"]["etag"] == hashlib.sha256(got).hexdigest()
         assert (known["fetched"]["address"], known["fetched"]["transport"]) == (LOOPBACK, "tftp")
         assert gateway.admin("GET", f"/devices/{device.mac}/one-time-autop").status == 404
+        metrics_host, metrics_port = gateway.address("metrics")
+        with urllib.request.urlopen(f"http://{metrics_host}:{metrics_port}/metrics", timeout=10) as page:
+            said = page.read().decode()
+        assert 'portico_tftp_total{what="complete"} 1.0' in said
+        assert 'portico_tftp_total{what="not-found"} 3.0' in said
+        assert 'portico_autop_requests_total{outcome="refused",reason="no_proof"} 2.0' in said
