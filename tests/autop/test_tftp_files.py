@@ -73,7 +73,6 @@ def test_firmware_is_not_served() -> None:
         f"{TOKEN}/%2e%2e/{MAC}.cfg".encode(),
         f"autop/autop/{TOKEN}/{MAC}.cfg".encode(),
         f"https://x/autop/{TOKEN}/{MAC}.cfg".encode(),
-        f"{MAC}.cfg".encode(),
         f"{TOKEN}/{MAC}.cfg\n".encode(),
         b"\xff" * 200,
     ],
@@ -116,3 +115,10 @@ async def test_refusals_are_one_and_counted(name: str, reason: Reason) -> None:
     here = site()
     assert await here.files.find(name.encode(), "192.0.2.7") is None
     assert here.observed.answers == [(Outcome.REFUSED, reason)]
+
+
+async def test_a_name_without_a_token_is_refused() -> None:
+    here = site()
+    for name in (f"{MAC}.cfg", f"autop/{MAC}.cfg", f"/{MAC}.cfg"):
+        assert await here.files.find(name.encode(), "192.0.2.7") is None
+    assert [outcome for outcome, _ in here.observed.answers] == [Outcome.REFUSED] * 3
