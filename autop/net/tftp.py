@@ -136,7 +136,7 @@ class TftpServer:
                 continue  # an ICMP error of an earlier answer
             self._asked(opened, datagram, peer, _local(ancillary))
 
-    def _asked(self, opened: socket.socket, datagram: bytes, peer: tuple[str, int], local: str) -> None:
+    def _asked(self, opened: socket.socket, datagram: bytes, peer: Address, local: tuple[str, int]) -> None:
         host = peer[0].partition("%")[0]
         if not self._allows(host):
             self._count("network")
@@ -148,7 +148,7 @@ class TftpServer:
         elif request is not None:
             self._begin(opened, request, peer, host, local)
 
-    def _begin(self, opened: socket.socket, request: ReadRequest, peer: Address, host: str, local: str) -> None:
+    def _begin(self, opened: socket.socket, request: ReadRequest, peer: Address, host: str, local: tuple[str, int]) -> None:
         earlier = self._running.get(peer)
         if earlier is not None:
             if earlier.request == request and not earlier.is_proven:
@@ -175,7 +175,7 @@ class TftpServer:
         if not self._sources[running.source]:
             del self._sources[running.source]
 
-    async def _serve(self, running: "_Running", opened: socket.socket, host: str, local: str) -> None:
+    async def _serve(self, running: "_Running", opened: socket.socket, host: str, local: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:
@@ -190,7 +190,7 @@ class TftpServer:
             _send(opened, NOT_FOUND, running.peer)
             return
         try:
-            own = _udp_socket(local or opened.getsockname()[0], 0)
+            own = _udp_socket(local[0] or opened.getsockname()[0], 0, local[1])
         except OSError:  # no descriptor left, or the address is gone
             self._count("busy")
             return
@@ -278,12 +278,15 @@ class _Conversation:
         self._go_on()
 
 
-def _udp_socket(host: str, port: int) -> socket.socket:
+def _udp_socket(host: str, port: int, interface: int = 0) -> socket.socket:
+    """`interface`: its index, without which a link-local IPv6 address is none."""
     opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         if opened.family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.bind((host, port))
+            opened.bind((host, port, 0, interface if host.startswith("fe80:") else 0))
+        else:
+            opened.bind((host, port))
     except OSError:
         opened.close()
         raise
@@ -295,12 +298,17 @@ def _send(opened: socket.socket, datagram: bytes, peer: Address) -> None:
         opened.sendto(datagram, peer)
 
 
-def _local(ancillary: list[tuple[int, int, bytes]]) -> str:
-    """Which of our addresses a request came to, so that the answer comes from there; empty where the kernel did not say."""
+def _local(ancillary: list[tuple[int, int, bytes]]) -> tuple[str, int]:
+    """Which of our addresses a request came to, so that the answer comes from there, and for IPv6 over which interface.
+
+    ("", 0) where the kernel did not say.
+    """
     for level, kind, packed in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(packed) >= 12:
             # struct in_pktinfo: the interface, the local address, the address in the header (which may be broadcast).
-            return socket.inet_ntop(socket.AF_INET, struct.unpack("=I4s4s", packed[:12])[1])
-        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(packed) >= 16:
-            return socket.inet_ntop(socket.AF_INET6, packed[:16])
-    return ""
+            return socket.inet_ntop(socket.AF_INET, struct.unpack("=I4s4s", packed[:12])[1]), 0
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(packed) >= 20:
+            # struct in6_pktinfo: the address, the interface, without which a link-local one is none.
+            host, interface = struct.unpack("=16sI", packed[:20])
+            return socket.inet_ntop(socket.AF_INET6, host), interface
+    return "", 0

@@ -42,3 +42,8 @@ def lost() -> dict[str, int]:
     listed = subprocess.run([str(program("nft")), "list", "counters"], capture_output=True, text=True, check=True).stdout
     words = listed.split()
     return {words[at + 1]: int(words[at + 4]) for at, word in enumerate(words) if word == "counter"}
+
+
+def add_address(address: str, interface: str) -> None:
+    """Give an interface of this network one more address ("fe80::5/64")."""
+    subprocess.run([str(program("ip")), "address", "add", address, "dev", interface, "nodad"], check=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 import time
@@ -10,6 +11,8 @@ import pytest
 
 from autop.net.tftp import NOT_FOUND, UNKNOWN_TRANSFER, TftpLimits
 from autop.tftp_packets import data, netascii, oack
+from tests.system.lossy_network import add_address, own_network
+from tests.system.peers import needs
 from tests.system.tftp_site import BIG, TEXT, client, serving, until_idle
 
 pytestmark = pytest.mark.system
@@ -228,3 +231,16 @@ async def test_a_flood_leaves_nothing_behind() -> None:
             assert await probe.read_on() == b"x" * 1024
         await until_idle(served)
         assert {"not-found", "malformed", "write"} <= set(served.counted)
+
+
+@needs("ip")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a network namespace of its own")
+async def test_a_link_local_address() -> None:
+    with own_network():
+        add_address("fe80::5/64", "lo")
+        async with serving(host="::") as served:
+            served.host = "fe80::5%lo"
+            with client(served) as probe:
+                probe.ask(b"even")
+                assert await probe.read_on() == b"x" * 1024
+            assert served.sources == ["fe80::5"]

@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from autop.net.tftp import TftpFile, TftpLimits, TftpServer
 from autop.tftp_packets import data
@@ -53,6 +54,11 @@ async def serving(limits: TftpLimits | None = None, host: str = LOOPBACK, allowe
         assert served.transfers == 0
 
 
+def _place(host: str, port: int) -> Any:
+    """A socket address, with the interface of a link-local one."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4]
+
+
 class Client:
     """A raw client: one socket, datagrams by hand."""
 
@@ -60,11 +66,11 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(socket.AF_INET6 if ":" in served.host else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind((served.host, 0))
-        self._heard: asyncio.Queue[tuple[bytes, tuple[str, int]]] = asyncio.Queue()
+        self._socket.bind(_place(served.host, 0))
+        self._heard: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
         self._loop.add_reader(self._socket.fileno(), lambda: self._heard.put_nowait(self._socket.recvfrom(70_000)))
-        self._server = (served.host, served.port)
-        self.peer: tuple[str, int] = self._server
+        self._server = _place(served.host, served.port)
+        self.peer = self._server
 
     def close(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
@@ -73,13 +79,13 @@ class Client:
     def ask(self, name: bytes, *options: bytes, mode: bytes = b"octet", opcode: bytes = b"\0\1") -> None:
         self.tell(opcode + b"".join(part + b"\0" for part in (name, mode, *options)), self._server)
 
-    def tell(self, datagram: bytes, peer: tuple[str, int] | None = None) -> None:
+    def tell(self, datagram: bytes, peer: Any = None) -> None:
         self._socket.sendto(datagram, peer or self.peer)
 
     async def hear(self, seconds: float = 5.0) -> bytes:
         async with asyncio.timeout(seconds):
             heard, peer = await self._heard.get()
-        self.peer = peer[:2]
+        self.peer = peer
         return heard
 
     async def hears_nothing(self, seconds: float = 0.2) -> bool:
