@@ -1,10 +1,9 @@
 """`Configurations`: the file for a token and a name, from the read model and the vault, or a refusal that tells nothing.
 
-An unknown MAC walks the same path as a known one with a wrong token: one look-up, one sealed token opened, one comparison.
-Rendered bytes are cached under the versions of all that went into them, so that a re-poll costs look-ups and no rendering.
+Who may have it is decided in proof.py. Rendered bytes are cached under the versions of all that went into them, so that a re-poll
+costs look-ups and no rendering.
 """
 
-import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
 from autop.net.neighbours import Neighbours
 from autop.net.one_time import OneTimeDelivery, one_time
 from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
+from autop.net.proof import NOTHING, Presented, Proofs
 from autop.net.zones import zone
 from autop.observer import Outcome, Reason
 from autop.phonebook import write_phonebook
@@ -38,7 +38,6 @@ CACHE_BYTES = 64 * 1024 * 1024
 """Rendered bytes kept: about 27,000 configurations of 1.9 KB."""
 _ENTRY_COST = 600
 """Bytes an entry costs beside its body: 586 measured over 10,000 entries with tracemalloc, rounded up."""
-_DECOY = "autop-decoy"
 CONFIGURATION_TYPE = b"text/plain; charset=utf-8"
 PHONEBOOK_TYPE = b"text/xml; charset=utf-8"
 
@@ -141,7 +140,7 @@ class Configurations:
         self._neighbours = neighbours
         self._one_time = one_time
         self._firmware = firmware
-        self._decoy = vault.seal(b"\0" * 26, _DECOY)
+        self._proofs = Proofs(read_model, vault)
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
 
@@ -151,10 +150,12 @@ class Configurations:
         self._cache_room += sum(len(file.body) + _ENTRY_COST for _, file in self._cache.values())
         self._cache.clear()
 
-    async def find(self, asked: Asked | None) -> File | OpenImage | Refused:
-        """The file for what `identify` made of a request. Never raises for anything a client or a record can cause."""
+    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused:
+        """The file for what `identify` made of a request that came with `presented`.
+
+        Never raises for anything a client or a record can cause."""
         try:
-            device = await self._proven(asked)
+            device = await self._proofs.proven(asked, presented)
             if device is None:
                 known = isinstance(asked, MacFile | PhonebookFile | FirmwareFile)
                 return Refused(Outcome.REFUSED, Reason.NO_PROOF if known else Reason.NO_SUCH_FILE)
@@ -201,19 +202,6 @@ class Configurations:
         body = write_lines(lines, facts.one_time)
         under_way = waiting is not None and bool(waiting.record.etag)
         return Preview(record, lines, File(mac, body, strong_etag(body)), waiting is not None, under_way)
-
-    async def _proven(self, asked: Asked | None) -> Stored[Device] | None:
-        """The device whose token came with the request. Every other case does the same work and returns None."""
-        mac, token = ("", "")
-        if isinstance(asked, MacFile | PhonebookFile | FirmwareFile):
-            mac, token = asked.mac.text, asked.token
-        device = await self._records.get(Device, mac)
-        if device is None:
-            expected = self._vault.open(self._decoy, _DECOY)
-        else:
-            expected = self._vault.open(device.record.sealed_token, f"device-token:{mac}")
-        right = hmac.compare_digest(expected, token.encode())
-        return device if right and device is not None else None
 
     async def _ingredients(self, device: Stored[Device]) -> _Ingredients:
         record = device.record

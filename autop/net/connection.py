@@ -26,6 +26,7 @@ from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
 from autop.net.download import Downloads, pieces
 from autop.net.image import OpenImage, UpgradeEar
 from autop.net.limits import ListenerLimits
+from autop.net.proof import Presented
 from autop.net.requests import unacceptable, user_agent
 from autop.observer import AutopObserver, Outcome, Reason
 from registry.errors import RegistryError
@@ -38,7 +39,7 @@ _SLICE = 2048
 class FileSource(Protocol):
     """Where files come from (`Configurations`)."""
 
-    async def find(self, asked: Asked | None) -> File | OpenImage | Refused: ...
+    async def find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused: ...
 
 
 class FetchSink(Protocol):
@@ -219,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request: h11.Request) -> None:
         asked_at = self._loop.time()
-        found = await self._files.find(identify(request.target))
+        found = await self._files.find(identify(request.target), Presented(self._peer))
         if isinstance(found, Refused):
             # The same instant for every refusal: what the look-up cost must not show.
             await asyncio.sleep(asked_at + self._limits.refusal_seconds - self._loop.time())

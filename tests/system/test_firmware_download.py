@@ -15,6 +15,7 @@ from autop.identify import Asked, FirmwareFile
 from autop.net.configurations import File, Refused
 from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
+from autop.net.proof import Presented
 from autop.observer import Outcome, Reason
 from gateway.accept import Acceptor, HandshakePlaces
 from registry.errors import StoreUnavailable
@@ -72,7 +73,7 @@ class Images:
     allowed: bool = True
     fails: bool = False
 
-    async def find(self, asked: Asked | None) -> File | FakeImage | Refused:
+    async def find(self, asked: Asked | None, presented: Presented) -> File | FakeImage | Refused:
         if not isinstance(asked, FirmwareFile):
             return Refused(Outcome.REFUSED, Reason.NO_SUCH_FILE)
         self.opened += 1
