@@ -39,11 +39,6 @@ def account_name(entropy: Entropy) -> str:
     return "".join(map(str, digits))
 
 
-def autop_token(entropy: Entropy) -> str:
-    """The secret in a device's configuration path: 160 bits, 32 characters of lower-case base32."""
-    return base64.b32encode(entropy(20)).decode("ascii").lower()
-
-
 def api_secret(entropy: Entropy) -> str:
     """A bearer token: a prefix that secret scanners find, then 40 letters and digits, 238 bits."""
     return "portico_" + base62(entropy, 40)

@@ -125,6 +125,8 @@ class DeviceStatus(BaseModel):
     registered: bool
     channel: bool
     last_seen: str | None
+    token_rotation: str | None = Field(description="Since when a new token waits to be taken up; null: it has one token.")
+    enrolled: str | None = Field(description="When it last enrolled in a window; null: it did not, or has not finished.")
     relays: list[RelayView] = Field(description="Relays whose state the device has reported, by number.")
 
 

@@ -4,6 +4,7 @@ from admin_api.autop_scopes import forget_revisions
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Work
 from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, device_scope, fetched_file_key
+from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window
 from registry.mac import MacAddress
 from registry.records import Account, Device, RemoteSession
 from registry.relay_state import RelayState
@@ -14,7 +15,8 @@ from tunnel.session import closed
 async def remove_device(work: Work, device: Stored[Device]) -> None:
     """Add to `work` the end of a device: its record, SIP account, Remote Control sessions and places in ring plans.
 
-    Its configuration URL and channel key go with the record. Raises Problem `not-found` where the site is gone.
+    Its configuration URL and channel key go with the record, as do a rotation of its token and how it enrolled.
+    Raises Problem `not-found` where the site is gone.
     """
     store, record = work.call.ports.store, device.record
     roster = await roster_of(store, record.site)
@@ -34,6 +36,9 @@ async def _forget_configuration(work: Work, mac: MacAddress) -> None:
     fetches = await work.call.ports.store.get(DeviceFetches, mac.text)
     work.delete(OneTimeAutop, mac.text)
     work.delete(DeviceFetches, mac.text)
+    for kind in (TokenRotation, Enrolment):
+        work.delete(kind, mac.text)
+    work.delete(EnrolmentWindow, device_window(mac))
     for fetch in fetches.record.fetches if fetches is not None else ():
         work.delete(FetchedFile, fetched_file_key(mac, fetch.etag))
     await forget_revisions(work, device_scope(mac))

@@ -8,11 +8,12 @@ from admin_api.audit import changed_fields
 from admin_api.autop_lines import dropped
 from admin_api.autop_scopes import keep_revision
 from admin_api.calls import Call
-from admin_api.credentials import account_name, autop_token, new_id, sip_password, web_password
+from admin_api.credentials import account_name, new_id, sip_password, web_password
 from admin_api.device_models import DeviceBody, DeviceView, NewDevice, kind_faults, model_faults, settings_of, view_fields
 from admin_api.problems import Problem, invalid
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Answer, Work
+from autop.enrolment import device_token, seal_device_token
 from autop.settings import camera_password
 from registry.configuration import device_scope
 from registry.mac import MacAddress
@@ -128,12 +129,12 @@ def not_in_library(mac: MacAddress) -> Problem:
 def _make(call: Call, mac: MacAddress, body: DeviceBody) -> Made:
     entropy, vault = call.ports.entropy, call.ports.vault
     key, username = new_id(entropy), account_name(entropy)
-    password, token, web = sip_password(entropy), autop_token(entropy), web_password(entropy)
+    password, token, web = sip_password(entropy), device_token(entropy), web_password(entropy)
     device = Device(
         mac=mac,
         id=key,
         account=username,
-        sealed_token=vault.seal_text(token, f"device-token:{mac}"),
+        sealed_token=seal_device_token(vault, mac, token),
         sealed_channel_key=vault.seal(entropy(CHANNEL_KEY_BYTES), f"device-channel:{mac}"),
         sealed_web_password=vault.seal_text(web, f"device-web:{mac}"),
         created=call.wall,

@@ -23,6 +23,7 @@ from admin_api.permissions import Permission
 from admin_api.problems import documented
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
+from registry.enrolment import Enrolment, TokenRotation
 from registry.mac import MacAddress
 from registry.records import Device
 from registry.relay_state import RelayState
@@ -136,16 +137,20 @@ async def delete_device(call: CallOf, mac: str, if_match: IfMatch = None) -> Res
 @routes.get("/devices/{mac}/status", tags=["devices"], responses=documented("malformed-mac", "not-found"))
 @needs(Permission.DEVICES_READ)
 async def device_status(call: CallOf, mac: str) -> DeviceStatus:
-    """Whether a device can be reached now, and how."""
+    """Whether a device can be reached now, and how; and how it stands with its token."""
     found = await find_device(call, parse_mac(mac))
     presence = call.ports.presence(found.record)
     state = await call.ports.store.get(RelayState, found.record.mac.text)
+    rotation = await call.ports.store.get(TokenRotation, found.record.mac.text)
+    enrolment = await call.ports.store.get(Enrolment, found.record.mac.text)
     return DeviceStatus(
         mac=found.record.mac.text,
         online=presence.online,
         registered=presence.registered,
         channel=presence.channel,
         last_seen=optional_timestamp(presence.last_seen),
+        token_rotation=optional_timestamp(rotation.record.since if rotation is not None else None),
+        enrolled=optional_timestamp(enrolment.record.confirmed if enrolment is not None else None),
         relays=[
             RelayView(relay=one.relay, on=one.on, since=timestamp(one.since)) for one in (state.record.relays if state else ())
         ],

@@ -25,6 +25,7 @@ from admin_api.routing import needs, router
 from admin_api.trunk_models import trunk_site
 from registry.call_types import CustomPlan
 from registry.configuration import AutopCommands, DeviceFetches
+from registry.enrolment import Enrolment
 from registry.errors import ChangesLost, StoreUnavailable
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.records import (
@@ -69,6 +70,7 @@ _TOLD: Mapping[str, _Told] = {
         _Told("custom-plan", CustomPlan, lambda record: record.site, Permission.USERS_READ),
         _Told("autop-commands", AutopCommands, lambda record: record.site, Permission.DEVICES_READ),
         _Told("fetch", DeviceFetches, lambda record: record.site, Permission.DEVICES_READ),
+        _Told("enrolment", Enrolment, lambda record: record.site, Permission.DEVICES_READ),
         _Told("trunk", Trunk, trunk_site, Permission.TRUNKS_READ),
         _Told("mac-library", LibraryMac, lambda record: record.site, Permission.MAC_LIBRARY_READ),
         _Told("firmware", FirmwareImage, lambda record: "", Permission.FIRMWARE_READ),

@@ -20,6 +20,8 @@ class Permission(StrEnum):
     DEVICES_READ = "devices.read"
     DEVICES_WRITE = "devices.write"
     RELAYS_OPEN = "relays.open"
+    ENROLMENT_READ = "enrolment.read"
+    ENROLMENT_WRITE = "enrolment.write"
     USERS_READ = "users.read"
     USERS_WRITE = "users.write"
     TRUNKS_READ = "trunks.read"
@@ -50,6 +52,8 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.DEVICES_READ: _EVERYBODY,
     Permission.DEVICES_WRITE: frozenset({_D, _I, _S}),
     Permission.RELAYS_OPEN: frozenset({_D, _I, _S, _P}),
+    Permission.ENROLMENT_READ: frozenset({_D, _I, _S}),
+    Permission.ENROLMENT_WRITE: frozenset({_D, _I, _S}),
     Permission.USERS_READ: _EVERYBODY,
     Permission.USERS_WRITE: frozenset({_D, _I, _S, _P}),
     Permission.TRUNKS_READ: frozenset({_D, _I}),

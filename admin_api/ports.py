@@ -159,6 +159,7 @@ class AdminPorts:
 
     - `wall()`: wall-clock seconds; `monotonic()`: seconds for measuring; `entropy(n)`: n unpredictable bytes.
     - `autop_url(mac, token)`: the directory URL a device is given; at most 127 characters (its field holds no more).
+    - `enrolment_url(token)`: as `autop_url`, for an enrolment window's token.
     - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
     - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
     - `doors`: commands to open relays. `configurations`: rendered for an operator, never sent.
@@ -172,6 +173,7 @@ class AdminPorts:
     wall: Callable[[], float]
     monotonic: Callable[[], float]
     autop_url: Callable[[MacAddress, str], str]
+    enrolment_url: Callable[[str], str]
     remote_link: Callable[[str, str], str]
     presence: Callable[[Device], Presence]
     trunk_presence: Callable[[str], TrunkPresence]

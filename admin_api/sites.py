@@ -18,6 +18,7 @@ from admin_api.roster import Delta, enrol, roster_of
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
 from registry.configuration import AutopCommands
+from registry.enrolment import EnrolmentWindow, site_window
 from registry.records import Site, SiteRoster
 from registry.ring_plan import DEFAULT_RING_SECONDS, OnReject
 from registry.store import Stored
@@ -156,6 +157,7 @@ async def delete_site(call: CallOf, site: str) -> Response:
         work.remove(found, action="site.deleted", object=f"site/{site}", site=site)
         work.delete(SiteRoster, site, expect=roster.version)
         work.delete(SiteLandlines, site)
+        work.delete(EnrolmentWindow, site_window(site))
         for stored in (await call.ports.store.list(AutopCommands, "site", site, limit=MAX_SCOPES)).items:
             await forget_scope(work, stored.record.scope)
         return Answer(204)

@@ -2,14 +2,16 @@
 
 The grammar is what devices ask for, and nothing else exists: `/autop/<token>/<file>`, where the file is a MAC in any
 spelling or a common file's name, `.cfg` in any case; a MAC with `.xml`, the device's phonebook; or `<MAC>-<image>.rom` (or
-`.zip`), its firmware. Every other target, whatever its trick, is the same `None`: the caller cannot even learn why, so neither
-can the client (reliability-and-security.md S20, S22).
+`.zip`), its firmware. A token that begins with `enrol-` is an enrolment token and leads to bootstrap configurations only.
+Every other target, whatever its trick, is the same `None`: the caller cannot even learn why, so neither can the client
+(reliability-and-security.md S20, S22).
 """
 
 import re
 from dataclasses import dataclass, field
 
 from autop.catalogue import COMMON_FILES
+from autop.enrolment import PREFIX
 from registry.errors import MalformedMac
 from registry.mac import MacAddress
 
@@ -55,7 +57,15 @@ class FirmwareFile:
     extension: str
 
 
-Asked = MacFile | CommonFile | PhonebookFile | FirmwareFile
+@dataclass(frozen=True, slots=True)
+class BootstrapFile:
+    """A device's bootstrap configuration, asked for under an enrolment token."""
+
+    token: str = field(repr=False)
+    mac: MacAddress
+
+
+Asked = MacFile | CommonFile | PhonebookFile | FirmwareFile | BootstrapFile
 
 _COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
 
@@ -68,7 +78,9 @@ def identify(target: bytes) -> Asked | None:
     token, file = found[1].decode("ascii"), _FILE.fullmatch(_unescaped(found[2]))
     if file is None:
         image = _IMAGE.fullmatch(found[2])
-        return _firmware(token, *(part.decode("ascii") for part in image.groups())) if image else None
+        if image is None or token.startswith(PREFIX):
+            return None
+        return _firmware(token, *(part.decode("ascii") for part in image.groups()))
     name = file[1].decode("ascii")
     is_config = file[2].lower() == b"cfg"
     common = _COMMON_BY_NAME.get(name.lower())
@@ -78,6 +90,8 @@ def identify(target: bytes) -> Asked | None:
         mac = MacAddress.parse(name)
     except MalformedMac:
         return None
+    if token.startswith(PREFIX):
+        return BootstrapFile(token, mac) if is_config else None
     return MacFile(token, mac) if is_config else PhonebookFile(token, mac)
 
 

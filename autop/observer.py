@@ -32,6 +32,15 @@ class Reason(StrEnum):
     UNRENDERABLE = "unrenderable"
     UNSEALED = "unsealed"
     UNAVAILABLE = "unavailable"
+    ENROL_UNKNOWN = "enrol_unknown"
+    """A bootstrap for a MAC that no device has, or for whose device and site no window was opened."""
+    ENROL_NO_PROOF = "enrol_no_proof"
+    """A bootstrap under a token that is not its window's, or a one-time token that has run out."""
+    ENROL_OVER = "enrol_over"
+    ENROL_DONE = "enrol_done"
+    """The device has enrolled already: this is a factory reset, or not that device."""
+    ENROL_SECOND_ADDRESS = "enrol_second_address"
+    """Another address was given this device's bootstrap in the same window."""
 
 
 class AutopObserver(Protocol):

@@ -22,9 +22,11 @@ from admin_api.net.server import AdminServer
 from admin_api.ports import AdminPorts
 from autop.catalogue import known_models
 from autop.net.configurations import Configurations
+from autop.net.enrolment import Enrolments
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
+from autop.net.tokens import TokenRotations
 from autop.net.upgrade_clock import UpgradeClock
 from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
@@ -266,10 +268,26 @@ class Node:
         upgrade_clock.start()
         self._stack.push_async_callback(upgrade_clock.stop)
         one_time = OneTimeDelivery(store, vault)
-        autop = Configurations(
-            read_model=read_model, vault=vault, settings=None, neighbours=neighbours, firmware=upgrades, one_time=one_time
+        tokens = TokenRotations(FollowedStore(store, read_model))
+        enrolments = Enrolments(
+            store=FollowedStore(store, read_model),
+            read_model=read_model,
+            vault=vault,
+            entropy=entropy,
+            wall=self._wall,
+            settings=self._autop_settings,
         )
-        fetches = FetchBook(store, read_model, vault, one_time)
+        autop = Configurations(
+            read_model=read_model,
+            vault=vault,
+            settings=None,
+            neighbours=neighbours,
+            firmware=upgrades,
+            one_time=one_time,
+            tokens=tokens,
+            bootstraps=enrolments,
+        )
+        fetches = FetchBook(store, read_model, vault, one_time, tokens)
         fetches.start()
         self._stack.push_async_callback(fetches.stop)
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
@@ -301,6 +319,7 @@ class Node:
                 wall=self._wall,
                 monotonic=monotonic,
                 autop_url=lambda mac, token: self._autop_settings().directory(token),
+                enrolment_url=lambda token: self._autop_settings().directory(token),
                 remote_link=visitors.link_url,
                 presence=presence.of,
                 trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),

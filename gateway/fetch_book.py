@@ -1,9 +1,11 @@
-"""`FetchBook`: what each device fetched, with the exact bytes, kept in the store; and the end of One-Time deliveries.
+"""`FetchBook`: what each device fetched, with the exact bytes, kept in the store; and what a complete fetch ends: One-Time
+deliveries, and the old token of a device that has shown the new one.
 
 Written behind, in groups (`gathering.py`): a device waits for nothing; ten thousand that boot together are a few batches. What
 kill -9 takes is a fetch of that moment; a One-Time file among them is sent once more with the same bytes, which its device skips.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import replace
@@ -11,6 +13,7 @@ from dataclasses import replace
 from autop.delivery import Fetched, note
 from autop.net.configurations import File
 from autop.net.one_time import OneTimeDelivery, deflate
+from autop.net.tokens import TokenRotations
 from gateway.gathering import Gathering
 from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, fetched_file_key
 from registry.errors import NotFound, StaleVersion
@@ -33,11 +36,14 @@ _Waiting = tuple[File, Fetched]
 class FetchBook:
     """Takes what the autop listener tells (`FetchSink`)."""
 
-    def __init__(self, store: Store, read_model: ReadModel, vault: Vault, one_time: OneTimeDelivery) -> None:
+    def __init__(
+        self, store: Store, read_model: ReadModel, vault: Vault, one_time: OneTimeDelivery, tokens: TokenRotations
+    ) -> None:
         self._store = store
         self._read_model = read_model
         self._vault = vault
         self._one_time = one_time
+        self._tokens = tokens
         self._waiting: OrderedDict[tuple[str, int], _Waiting] = OrderedDict()
         self._serial = 0
         self._gathering = Gathering("fetches", self._write, lambda: len(self._waiting))
@@ -76,9 +82,17 @@ class FetchBook:
                 if await self._read_model.get(OneTimeAutop, mac) is not None:
                     for _, fetched in entries:
                         await self._one_time.complete(fetched.mac, fetched.etag)
+            await asyncio.gather(*[self._confirm(entries) for entries in chosen.values()])
             await self._keep(tuple(chosen.values()))
             for key in keys:
                 self._waiting.pop(key, None)
+
+    async def _confirm(self, entries: list[_Waiting]) -> None:
+        """A complete fetch with a new token ends the old one. A request with it is not enough: HEAD and what breaks off show that
+        somebody knows the token, not that the device has come to the end of what it does with it."""
+        for file, fetched in entries:
+            if file.confirms:
+                await self._tokens.confirm(fetched.mac, file.confirms, file.hash, fetched.at)
 
     async def _keep(self, devices: tuple[list[_Waiting], ...]) -> None:
         """Write the fetches of these devices together; where somebody else wrote meanwhile, one by one."""

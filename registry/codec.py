@@ -19,6 +19,7 @@ import msgpack
 
 from registry.call_types import CustomPlan
 from registry.configuration import AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
+from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.errors import UnreadableRecord
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.location import AorBindings, AorPush
@@ -63,6 +64,8 @@ KINDS: dict[str, type[Any]] = {
     "DeviceFetches": DeviceFetches,
     "DeviceUpgrade": DeviceUpgrade,
     "DoorEvent": DoorEvent,
+    "Enrolment": Enrolment,
+    "EnrolmentWindow": EnrolmentWindow,
     "FetchedFile": FetchedFile,
     "FirmwareImage": FirmwareImage,
     "FirmwareUpgrade": FirmwareUpgrade,
@@ -75,6 +78,7 @@ KINDS: dict[str, type[Any]] = {
     "Site": Site,
     "SiteLandlines": SiteLandlines,
     "SiteRoster": SiteRoster,
+    "TokenRotation": TokenRotation,
     "Trunk": Trunk,
     "User": User,
 }

@@ -13,13 +13,14 @@ from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, FirmwareFile, MacFile, PhonebookFile
+from autop.identify import Asked, BootstrapFile, FirmwareFile, MacFile, PhonebookFile
 from autop.layers import Composed
 from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
 from autop.net.neighbours import Neighbours
 from autop.net.one_time import OneTimeDelivery, one_time
 from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
-from autop.net.proof import NOTHING, Presented, Proofs
+from autop.net.proof import NOTHING, Presented, Proofs, Proven
+from autop.net.tokens import TokenRotations
 from autop.net.zones import zone
 from autop.observer import Outcome, Reason
 from autop.phonebook import write_phonebook
@@ -27,6 +28,7 @@ from autop.profiles.base import ButtonKey
 from autop.render import Facts, OneTime, compose, render, write_lines
 from autop.settings import MAX_BUTTON_NUMBERS, MAX_SPEED_DIALS, AutopSettings, Contact
 from registry.configuration import OneTimeAutop, device_scope
+from registry.enrolment import TokenRotation
 from registry.errors import BadSeal, RegistryError
 from registry.location import AorBindings
 from registry.mac import MacAddress
@@ -48,15 +50,36 @@ class NeighbourSource(Protocol):
     async def of(self, site: str) -> Neighbours: ...
 
 
+class BootstrapSource(Protocol):
+    """Who may enrol (`Enrolments`)."""
+
+    async def find(self, asked: BootstrapFile, peer: str, settings: AutopSettings) -> bytes | Reason:
+        """The bootstrap configuration for this request, noted before it is returned, or why there is none.
+
+        Raises BadSeal, AutopError and RegistryError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file a device proved to be its own. The body holds its secrets."""
+    """A file a device proved to be its own. The body holds its secrets.
+
+    `confirms`: it names the token it was asked for with, the new one of the rotation at this version; 0: nothing to confirm.
+    `is_bootstrap`: it is no configuration yet, and having it says nothing of the device.
+    """
 
     mac: MacAddress
     body: bytes = field(repr=False)
     etag: bytes
     content_type: bytes = CONFIGURATION_TYPE
     live: LiveUpgrade | None = None
+    confirms: int = 0
+    is_bootstrap: bool = False
+
+    @property
+    def is_configuration(self) -> bool:
+        """Whether a complete fetch of it is to be noted as one of the device's configuration."""
+        return self.content_type == CONFIGURATION_TYPE and not self.is_bootstrap
 
     @property
     def hash(self) -> str:
@@ -85,9 +108,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class _Ingredients:
-    """All that a file is made of; equal ingredients make equal bytes."""
+    """All that a file is made of; equal ingredients make equal bytes. `rotation`: the file names its token, not the device's."""
 
     device: Stored[Device]
+    rotation: Stored[TokenRotation] | None
     account: Stored[Account] | None
     site: Stored[Site] | None
     door_relays: tuple[Relay, ...] = ()
@@ -102,6 +126,7 @@ class _Ingredients:
         account, site = self.account, self.site
         return (
             self.device.version,
+            self.rotation.version if self.rotation else 0,
             account.version if account else 0,
             site.version if site else 0,
             self.door_relays,
@@ -118,7 +143,7 @@ class Configurations:
     """Finds and renders configurations. `neighbours` None: monitors get no door codes and guard phones no speed dials.
     `one_time` None: One-Time Autop waits until a node delivers it.
 
-    `firmware` None: no upgrades.
+    `firmware` None: no upgrades. `tokens` None: a new token is good, but no file names it. `bootstraps` None: nobody enrols.
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
     """
@@ -132,6 +157,8 @@ class Configurations:
         neighbours: NeighbourSource | None = None,
         one_time: OneTimeDelivery | None = None,
         firmware: FirmwareSource | None = None,
+        tokens: TokenRotations | None = None,
+        bootstraps: BootstrapSource | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
@@ -140,6 +167,8 @@ class Configurations:
         self._neighbours = neighbours
         self._one_time = one_time
         self._firmware = firmware
+        self._tokens = tokens
+        self._bootstraps = bootstraps
         self._proofs = Proofs(read_model, vault)
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
@@ -155,30 +184,55 @@ class Configurations:
 
         Never raises for anything a client or a record can cause."""
         try:
-            device = await self._proofs.proven(asked, presented)
-            if device is None:
+            if isinstance(asked, BootstrapFile):
+                return await self._bootstrap(asked, presented)
+            proof = await self._proofs.proven(asked, presented)
+            if proof is None:
                 known = isinstance(asked, MacFile | PhonebookFile | FirmwareFile)
                 return Refused(Outcome.REFUSED, Reason.NO_PROOF if known else Reason.NO_SUCH_FILE)
             if self._settings is None:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
             if isinstance(asked, PhonebookFile):
-                return await self._phonebook(device)
+                return await self._phonebook(proof.device)
             if isinstance(asked, FirmwareFile):
-                image = await self._firmware.image(device.record, asked) if self._firmware is not None else None
+                image = await self._firmware.image(proof.device.record, asked) if self._firmware is not None else None
                 return image or Refused(Outcome.REFUSED, Reason.NO_SUCH_FILE)
-            ingredients = await self._ingredients(device)
-            if self._one_time is not None and await self._records.get(OneTimeAutop, device.record.key) is not None:
-                facts = self._facts(ingredients, self._settings)
-                body = await self._one_time.offer(device.record.mac, _one_time_file(device.record, facts))
-                if body is not None:
-                    return File(device.record.mac, body, strong_etag(body))
-            return self._file(ingredients, self._settings)
+            return await self._configuration(proof, self._settings)
         except BadSeal:
             return Refused(Outcome.ERROR, Reason.UNSEALED)
         except AutopError:
             return Refused(Outcome.ERROR, Reason.UNRENDERABLE)
         except (RegistryError, OSError):
             return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+
+    async def _configuration(self, proof: Proven, settings: AutopSettings) -> File | Refused:
+        """The device's configuration. It names the new token of a rotation, whichever of the two was used to ask for it."""
+        device, rotation = proof.device, proof.rotation if self._tokens is not None else None
+        if rotation is not None and self._tokens is not None and not rotation.record.sent:
+            rotation = await self._tokens.sending(device.record.mac)
+            if rotation is None:  # over on another node, which this one's memory does not know yet
+                return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+        ingredients = await self._ingredients(device, rotation)
+        file: File | None = None
+        if self._one_time is not None and await self._records.get(OneTimeAutop, device.record.key) is not None:
+            facts = self._facts(ingredients, settings)
+            body = await self._one_time.offer(device.record.mac, _one_time_file(device.record, facts))
+            if body is not None:
+                file = File(device.record.mac, body, strong_etag(body))
+        file = file or self._file(ingredients, settings)
+        if rotation is None or not proof.by_new:
+            return file
+        # A One-Time file from before the rotation names the old token, and says nothing of the new one.
+        named = settings.directory(self._token(ingredients)).encode() in file.body
+        return replace(file, confirms=rotation.version) if named else file
+
+    async def _bootstrap(self, asked: BootstrapFile, presented: Presented) -> File | Refused:
+        if self._bootstraps is None or self._settings is None:
+            return Refused(Outcome.REFUSED, Reason.ENROL_UNKNOWN)
+        found = await self._bootstraps.find(asked, presented.peer, self._settings)
+        if isinstance(found, Reason):
+            return Refused(Outcome.REFUSED, found)
+        return File(asked.mac, found, strong_etag(found), is_bootstrap=True)
 
     async def preview(self, mac: MacAddress, change: LinesChange | None = None) -> Preview | None:
         """The file this device would get now, or after `change`, for an operator who may see it. None: no such device, or no
@@ -189,7 +243,8 @@ class Configurations:
         device = await self._records.get(Device, mac.text)
         if device is None or self._settings is None:
             return None
-        ingredients, record = await self._ingredients(device), device.record
+        rotation = await self._records.get(TokenRotation, mac.text) if self._tokens is not None else None
+        ingredients, record = await self._ingredients(device, rotation), device.record
         waiting = await self._records.get(OneTimeAutop, mac.text)
         facts = self._facts(ingredients, self._settings)
         if waiting is not None:
@@ -203,20 +258,21 @@ class Configurations:
         under_way = waiting is not None and bool(waiting.record.etag)
         return Preview(record, lines, File(mac, body, strong_etag(body)), waiting is not None, under_way)
 
-    async def _ingredients(self, device: Stored[Device]) -> _Ingredients:
+    async def _ingredients(self, device: Stored[Device], rotation: Stored[TokenRotation] | None) -> _Ingredients:
         record = device.record
         account = await self._records.get(Account, record.account) if record.account else None
         site = await self._records.get(Site, record.site)
         live = await self._firmware.live(record) if self._firmware is not None else None
         entered = await entered_for(self._records, record)
         if self._neighbours is None:
-            return _Ingredients(device, account, site, live=live, entered=entered)
+            return _Ingredients(device, rotation, account, site, live=live, entered=entered)
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
         addresses = await self._addresses(record, place)
         places = MAX_BUTTON_NUMBERS if model(record.model).button is ButtonKey.LOCAL_PARAM else 1
         return _Ingredients(
             device,
+            rotation,
             account,
             site,
             door_relays=neighbours.door_relays(record.department) if record.kind is DeviceKind.INDOOR_MONITOR else (),
@@ -275,6 +331,11 @@ class Configurations:
             _, (_, dropped) = self._cache.popitem(last=False)
             self._cache_room += len(dropped.body) + _ENTRY_COST
 
+    def _token(self, ingredients: _Ingredients) -> str:
+        device, rotation = ingredients.device.record, ingredients.rotation
+        sealed = device.sealed_token if rotation is None else rotation.record.sealed_token
+        return self._vault.open_text(sealed, f"device-token:{device.mac}")
+
     def _facts(self, ingredients: _Ingredients, settings: AutopSettings) -> Facts:
         device = ingredients.device.record
         account = ingredients.account.record if ingredients.account else None
@@ -282,7 +343,7 @@ class Configurations:
         mac, vault = device.mac.text, self._vault
         return Facts(
             settings=settings,
-            token=vault.open_text(device.sealed_token, f"device-token:{mac}"),
+            token=self._token(ingredients),
             account=account,
             sip_password=vault.open_text(account.sealed_password, f"account:{account.username}") if account else "",
             web_password=vault.open_text(device.sealed_web_password, f"device-web:{mac}") if device.sealed_web_password else "",

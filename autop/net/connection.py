@@ -22,7 +22,7 @@ from autop.fingerprint import entity_tags
 from autop.identify import Asked, identify
 from autop.net.acknowledgement import FIRST_LOOK, LAST_LOOK, Acknowledgement
 from autop.net.answers import planned, refusal, unplanned
-from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
+from autop.net.configurations import File, Refused
 from autop.net.download import Downloads, pieces
 from autop.net.image import OpenImage, UpgradeEar
 from autop.net.limits import ListenerLimits
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._send(planned(wanted, found.etag, found.content_type, self._date()), content)
         self._proven(self)
         has_it = wanted.status == 304 or (wanted.length == len(found.body) and wanted.with_body)
-        if found.content_type == CONFIGURATION_TYPE and has_it and request.method != b"HEAD":
+        if found.is_configuration and has_it and request.method != b"HEAD":
             self._observer.fetched(found.mac, found.hash, self._peer, self._clock_wall())
             if found.live is not None and self._ear is not None:
                 self._ear.configuration_fetched(found.mac, found.live, user_agent(request))

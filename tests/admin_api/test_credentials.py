@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 
-from admin_api.credentials import account_name, api_secret, autop_token, base62, new_id, sip_password, web_password
+from admin_api.credentials import account_name, api_secret, base62, new_id, sip_password, web_password
+from autop.enrolment import device_token
 from tests.admin_api.world import counted_entropy
 
 
@@ -13,7 +14,7 @@ def test_shapes() -> None:
         account_name: r"[1-9][0-9]{8}",
         sip_password: r"[0-9A-Za-z]{24}",
         web_password: r"[0-9A-Za-z]{16}",
-        autop_token: r"[a-z2-7]{32}",
+        device_token: r"[a-z2-7]{32}",
         api_secret: r"portico_[0-9A-Za-z]{40}",
         new_id: r"[a-z2-7]{16}",
     }

@@ -249,6 +249,8 @@ async def test_status_and_online_column() -> None:
             "registered": True,
             "channel": False,
             "last_seen": "2026-09-21T14:13:20.500Z",
+            "token_rotation": None,
+            "enrolled": None,
             "relays": [],
         }
         assert [item["online"] for item in (await client.get("/devices")).json()["items"]] == [True]

@@ -203,6 +203,7 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         wall=lambda: clock[0],
         monotonic=lambda: 0.0,
         autop_url=lambda mac, token: f"https://gw.test:8443/autop/{token}/",
+        enrolment_url=lambda token: f"https://gw.test:8443/autop/{token}/",
         remote_link=lambda session, path: f"https://{session}.remote.localhost:9443{path}",
         presence=lambda found: presences.get(found.mac.text, Presence()),
         trunk_presence=lambda trunk: trunk_presences.get(trunk, TrunkPresence()),

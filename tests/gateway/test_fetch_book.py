@@ -10,6 +10,7 @@ from autop.delivery import MAX_VERSIONS
 from autop.fingerprint import strong_etag
 from autop.net.configurations import File
 from autop.net.one_time import OneTimeDelivery, inflate, seal_order
+from autop.net.tokens import TokenRotations
 from gateway import gathering
 from gateway.fetch_book import FetchBook
 from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, OneTimeOrder, fetched_file_key
@@ -43,7 +44,7 @@ class Shelf:
     def __init__(self) -> None:
         self.store, self.vault = Meddling(), examples.vault()
         self.one_time = OneTimeDelivery(self.store, self.vault)
-        self.book = FetchBook(self.store, ReadModel(self.store), self.vault, self.one_time)
+        self.book = FetchBook(self.store, ReadModel(self.store), self.vault, self.one_time, TokenRotations(self.store))
 
     async def add(self, *macs: MacAddress) -> None:
         await self.store.batch(

@@ -20,6 +20,7 @@ from registry.configuration import (
     OneTimeAutop,
     OneTimeOrder,
 )
+from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.firmware import (
     DeviceUpgrade,
     DeviceUpgradeState,
@@ -221,6 +222,9 @@ SAMPLES: tuple[Any, ...] = (
         "ab" * 32,
         b"\x01file",
     ),
+    TokenRotation(MAC, "site-1", b"\x01token", 1_700_000_000.0, "token-1", True),
+    EnrolmentWindow("w-1", "site-1", "token-1", 1_700_000_000.0, 1_700_003_600.0, b"\x01token", MAC),
+    Enrolment(MAC, "site-1", "w-1", "192.0.2.7", 1_700_000_000.0, 1_700_000_060.0, True),
     RelayState(MAC, "site-1", (SwitchedRelay(1, True, 1_700_000_000.25), SwitchedRelay(2, False, 1_700_000_060.0))),
     RemoteSession(
         id="k3x9",
