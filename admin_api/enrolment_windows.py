@@ -182,19 +182,15 @@ async def list_enrolled(call: CallOf, window: str, paging: PagingOf) -> ListPage
     "/enrolment-windows/{window}",
     status_code=204,
     tags=["enrolment"],
-    responses=documented("forbidden", "not-found", "precondition-failed"),
+    responses=documented("forbidden", "not-found", "precondition-failed", "precondition-required"),
 )
 @needs(Permission.ENROLMENT_WRITE)
 async def close_window(call: CallOf, window: str) -> Response:
-    """Close a window: from now on its URL, and every one-time URL made from it, is as good as none. What has enrolled stays.
-
-    Needs no If-Match: whoever closes it means it. If sent, it counts.
-    """
+    """Close a window: from now on its URL, and every one-time URL made from it, is as good as none. What has enrolled stays."""
 
     async def attempt(work: Work) -> Answer:
         found = await _find(call, window)
-        if call.conditions.if_match is not None:
-            call.conditions.check_change(found.version)
+        call.conditions.check_change(found.version)
         path = f"enrolment-window/{window}"
         work.remove(found, action="enrolment-window.closed", object=path, site=found.record.site)
         return Answer(204)

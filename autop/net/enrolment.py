@@ -139,10 +139,12 @@ class Enrolments:
                 vault=self._vault,
             )
             entry = noted(
-                "enrolment-window.opened", f"enrolment-window/{id}", made.record.site, now, _serial(mac), device=mac.text
+                "enrolment-window.opened", f"enrolment-window/{id}", made.record.site, now, self._serial(), device=mac.text
             )
             try:
-                await self._store.batch([Require(Device, mac.text, expect=device.version), Put(made.record), Put(entry)])
+                await self._store.batch(
+                    [Require(Device, mac.text, expect=device.version), Put(made.record), Put(entry, expect=0)]
+                )
             except (StaleVersion, NotFound):
                 continue
             return made
@@ -210,11 +212,11 @@ class Enrolments:
                 f"device/{mac}",
                 device.record.site,
                 now,
-                _serial(mac),
+                self._serial(),
                 window=window.record.id,
                 address=address,
             )
-            writes.append(Put(entry))
+            writes.append(Put(entry, expect=0))
         try:
             await store.batch(writes)
         except (StaleVersion, NotFound):
@@ -239,6 +241,10 @@ class Enrolments:
             now=now,
         )
 
+    def _serial(self) -> int:
+        """Tells audit entries of one millisecond apart."""
+        return int.from_bytes(self._entropy(4))
+
     async def _contest(self, known: Stored[Enrolment], device: Device, address: str, now: float) -> bool:
         """Note, once, that another address asked for the same device: one of the two is not it. False: written meanwhile."""
         if known.record.contested:
@@ -248,21 +254,16 @@ class Enrolments:
             f"device/{device.mac}",
             device.site,
             now,
-            _serial(device.mac),
+            self._serial(),
             window=known.record.window,
             given_to=known.record.address,
             refused_to=address,
         )
         try:
-            await self._store.batch([Put(replace(known.record, contested=True), expect=known.version), Put(entry)])
+            await self._store.batch([Put(replace(known.record, contested=True), expect=known.version), Put(entry, expect=0)])
         except StaleVersion:
             return False
         return True
-
-
-def _serial(mac: MacAddress) -> int:
-    """Tells audit entries of one millisecond apart."""
-    return int(mac.text, 16)
 
 
 def _busy(mac: MacAddress) -> StoreUnavailable:

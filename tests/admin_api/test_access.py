@@ -44,6 +44,13 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("PATCH", "/devices/{mac}", "DIS", "mac"),
     ("DELETE", "/devices/{mac}", "DIS", "mac"),
     ("GET", "/devices/{mac}/status", "DISPR", "mac"),
+    ("POST", "/devices/{mac}/token-rotation", "DIS", "mac"),
+    ("GET", "/devices/{mac}/token-rotation", "DISPR", "mac"),
+    ("POST", "/enrolment-windows", "DIS", None),
+    ("GET", "/enrolment-windows", "DIS", None),
+    ("GET", "/enrolment-windows/{window}", "DIS", "window"),
+    ("GET", "/enrolment-windows/{window}/devices", "DIS", "window"),
+    ("DELETE", "/enrolment-windows/{window}", "DIS", "window"),
     ("GET", "/devices/{mac}/configuration", "DISPR", "mac"),
     ("GET", "/devices/{mac}/configuration/versions", "DISPR", "mac"),
     ("GET", "/devices/{mac}/configuration/versions/{etag}", "DISPR", "mac"),
@@ -117,6 +124,7 @@ UNKNOWN = {
     "of": "none",
     "image": "none",
     "upgrade": "none",
+    "window": "none",
 }
 ETAG = "ab" * 32
 LINES = {"lines": ["Config.Settings.LOGLEVEL.Level = 3"]}
@@ -144,6 +152,8 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
         assert (await client.put(f"/autop-commands/site/{FOREIGN}", json=LINES)).status_code == 200
         assert (await client.post(f"/autop-commands/site/{FOREIGN}/one-time", json=LINES)).status_code == 201
+        assert (await client.post(f"/devices/{mac}/token-rotation")).status_code == 201
+        window = (await client.post("/enrolment-windows", json={"site": FOREIGN, "minutes": 60})).json()["id"]
         image = {"model": "R29", "version": "29.30.10.465", "sha256": SHA256, "size": len(FIRMWARE)}
         made = await client.post("/firmware", json=image)
         octets = {"Content-Type": "application/octet-stream"}
@@ -163,6 +173,7 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "of": FOREIGN,
         "image": SHA256[:24],
         "upgrade": upgrade,
+        "window": window,
     }
 
 
@@ -193,6 +204,7 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("POST", "/autop-commands/{level}/{of}/one-time"): LINES,
         ("POST", "/devices/{mac}/relays/{relay}/open"): {"account": "app", "page": "home"},
         ("POST", "/firmware"): {"model": "R29", "version": "29.30.10.466", "sha256": "ab" * 32, "size": 1},
+        ("POST", "/enrolment-windows"): {"site": site, "minutes": 60},
         ("POST", "/upgrades"): {"site": site, "image": SHA256[:24]},
         ("PATCH", "/firmware/{image}"): {"log": "New"},
         ("PATCH", "/upgrades/{upgrade}"): {"hours": 3},
