@@ -246,7 +246,7 @@ class Device:
         await self._stop_channel()
 
     async def _poll_daily(self) -> None:
-        """Mode 3 of akuvox-devices.md section 3: after power-on also every day at the second the configuration says."""
+        """Modes 3 and 4 of akuvox-devices.md section 3: also every day, or every hour, at the second the configuration says."""
         while self.config is not None and self.config.poll_at is not None:
             await asyncio.sleep(seconds_until(self.config.poll_at, self._wall()))
             with contextlib.suppress(OSError, ValueError):
@@ -256,9 +256,10 @@ class Device:
         return int.from_bytes(self._entropy(4), "big") / 2**32
 
 
-def seconds_until(time_of_day: tuple[int, int, int], wall: float) -> float:
-    """Seconds from `wall` to the next time it is hour, minute, second (UTC: simulated devices set no zone)."""
+def seconds_until(time_of_day: tuple[int | None, int, int], wall: float) -> float:
+    """Seconds from `wall` to the next time it is hour (None: any), minute, second (UTC: simulated devices set no zone)."""
     hour, minute, second = time_of_day
     now = datetime.fromtimestamp(wall, UTC)
-    due = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
-    return (due - now if due > now else due + timedelta(days=1) - now).total_seconds()
+    due = now.replace(hour=now.hour if hour is None else hour, minute=minute, second=second, microsecond=0)
+    round_ = timedelta(hours=1) if hour is None else timedelta(days=1)
+    return (due - now if due > now else due + round_ - now).total_seconds()

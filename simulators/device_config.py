@@ -20,7 +20,8 @@ class ChannelSettings:
 class DeviceConfig:
     """Typed values of one configuration. `unlock_codes` are what a monitor sends to open relay 1, 2, ... of a door it talks to.
 
-    `firmware_url` is the image to install, if any; `poll_at` the time of day (hour, minute, second) at which it asks again.
+    `firmware_url` is the image to install, if any; `poll_at` the time of day (hour, minute, second) at which it asks
+    again; hour None: every hour.
     """
 
     account: SipAccount | None = None
@@ -30,7 +31,7 @@ class DeviceConfig:
     web_user: str = "admin"
     web_password: str = field(default="", repr=False)
     channel: ChannelSettings | None = None
-    poll_at: tuple[int, int, int] | None = None
+    poll_at: tuple[int | None, int, int] | None = None
     firmware_url: str = field(default="", repr=False)
 
 

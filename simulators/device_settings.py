@@ -113,11 +113,14 @@ def _channel(settings: Settings) -> ChannelSettings | None:
     return ChannelSettings(host, port, key)
 
 
-def _poll_at(settings: Settings) -> tuple[int, int, int] | None:
-    """The daily time of modes 2 and 3 (akuvox-devices.md section 3)."""
-    if settings.text("Autoprovision.MODE.Mode") not in ("2", "3") or settings.text("Autoprovision.SCHEDULE.DayOfWeek") != "0":
+def _poll_at(settings: Settings) -> tuple[int | None, int, int] | None:
+    """The daily time of modes 2 and 3, the hourly one of mode 4 (akuvox-devices.md section 3)."""
+    mode = settings.text("Autoprovision.MODE.Mode")
+    if mode not in ("2", "3", "4") or (mode != "4" and settings.text("Autoprovision.SCHEDULE.DayOfWeek") != "0"):
         return None
     hour, minute, second = (
         settings.number(f"Autoprovision.SCHEDULE.{item}", 0) or 0 for item in ("HourOfDay", "MinuteOfHour", "SecondOfMinute")
     )
-    return (hour, minute, second) if hour < 24 and minute < 60 and second < 60 else None
+    if not (hour < 24 and minute < 60 and second < 60):
+        return None
+    return (None if mode == "4" else hour, minute, second)

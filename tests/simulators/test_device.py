@@ -83,9 +83,11 @@ async def test_a_monitor_without_account_ignores_its_resident() -> None:
         ((1, 0, 0), 3599.5, 0.5),
         ((1, 0, 0), 3600.0, 86400.0),
         ((1, 0, 0), 1_800_000_000.25, 61_199.75),
+        ((None, 0, 0), 0.0, 3600.0),
+        ((None, 59, 58), 3597.0, 1.0),
     ],
 )
-def test_when_the_next_daily_poll_is(time_of_day: tuple[int, int, int], wall: float, seconds: float) -> None:
+def test_when_the_next_poll_is(time_of_day: tuple[int | None, int, int], wall: float, seconds: float) -> None:
     assert seconds_until(time_of_day, wall) == seconds
 
 
