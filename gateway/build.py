@@ -22,7 +22,6 @@ from admin_api.net.server import AdminServer
 from admin_api.ports import AdminPorts
 from autop.catalogue import known_models
 from autop.net.configurations import Configurations
-from autop.net.enrolment import Enrolments
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
@@ -38,6 +37,7 @@ from gateway.door_commands import DoorCommands
 from gateway.door_log import DoorLog
 from gateway.door_openings import DoorOpenings
 from gateway.doors import DoorBook
+from gateway.enrolment import enrolments
 from gateway.errors import StartError
 from gateway.feed import Feed
 from gateway.fetch_book import FetchBook
@@ -269,14 +269,6 @@ class Node:
         self._stack.push_async_callback(upgrade_clock.stop)
         one_time = OneTimeDelivery(store, vault)
         tokens = TokenRotations(FollowedStore(store, read_model))
-        enrolments = Enrolments(
-            store=FollowedStore(store, read_model),
-            read_model=read_model,
-            vault=vault,
-            entropy=entropy,
-            wall=self._wall,
-            settings=self._autop_settings,
-        )
         autop = Configurations(
             read_model=read_model,
             vault=vault,
@@ -285,7 +277,7 @@ class Node:
             firmware=upgrades,
             one_time=one_time,
             tokens=tokens,
-            bootstraps=enrolments,
+            bootstraps=enrolments(store, read_model, vault, self._wall, self._autop_settings),
         )
         fetches = FetchBook(store, read_model, vault, one_time, tokens)
         fetches.start()
