@@ -1,8 +1,10 @@
 """Enrolment: who may have a bootstrap configuration, by which token, once; and what stands in it."""
 
+import asyncio
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +42,8 @@ SECRETS = ("k3Jq9sXw7TzPb2VnM5cRdLhA", "wE7rT2yU9iO4pA1s", "400000001", TOKEN, b
 class Place:
     """A node with one device, sealed secrets and all, that was added and never seen."""
 
-    def __init__(self) -> None:
-        self.store, self.vault = MemoryStore(), examples.vault()
+    def __init__(self, store: MemoryStore) -> None:
+        self.store, self.vault = store, examples.vault()
         self.now = 1_000_000.0
         self.drawn = 0
         self.restart()
@@ -126,8 +128,16 @@ class CountingVault(Vault):
         return super().open(sealed, context)
 
 
-async def a_place() -> Place:
-    place = Place()
+class YieldingStore(MemoryStore):
+    """Lets others run between any two of a request's steps, as an engine on disk does."""
+
+    async def get(self, kind: type[Any], key: str) -> Any:
+        await asyncio.sleep(0)
+        return await super().get(kind, key)
+
+
+async def a_place(store: MemoryStore | None = None) -> Place:
+    place = Place(store or MemoryStore())
     vault = place.vault
     await place.store.batch(
         [
@@ -238,6 +248,20 @@ async def test_a_second_address_is_refused_and_noted_once() -> None:
     entry = (await place.store.list(AuditEntry, "all", "", newest_first=True)).items[0].record
     assert HERE in entry.detail
     assert THERE in entry.detail
+
+
+async def test_of_two_addresses_at_once_one_gets_the_bootstrap() -> None:
+    place = await a_place(YieldingStore())
+    window = await place.open()
+    places = [HERE, THERE, HERE, THERE, "203.0.113.5"]
+    found = await asyncio.gather(*[place.enrolments.find(BootstrapFile(window.token, MAC), one, SETTINGS) for one in places])
+    stored = await place.store.get(Enrolment, MAC.text)
+    assert stored is not None
+    for one, given in zip(places, found, strict=True):
+        assert (given is Reason.ENROL_SECOND_ADDRESS) == (one != stored.record.address)
+    assert len({given for given in found if isinstance(given, bytes)}) == 1
+    assert (await place.audited()).count("device.bootstrapped") == 1
+    assert (await place.audited()).count("device.enrolment-contested") == 1
 
 
 async def test_another_address_after_the_enrolment_is_noted_too() -> None:
