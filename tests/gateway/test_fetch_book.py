@@ -14,10 +14,12 @@ from autop.net.tokens import TokenRotations
 from gateway import gathering
 from gateway.fetch_book import FetchBook
 from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, OneTimeOrder, fetched_file_key
+from registry.enrolment import TokenRotation
 from registry.errors import StoreUnavailable
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
+from registry.records import Device
 from registry.store import Delete, Put, Write
 from tests.autop import examples
 
@@ -172,3 +174,27 @@ async def test_a_complete_fetch_ends_a_one_time_delivery() -> None:
     shelf.got(body)
     await shelf.book.stop()
     assert await shelf.store.get(OneTimeAutop, MAC.text) is None
+
+
+async def test_a_fetch_with_the_new_token_ends_the_old_one_also_when_the_store_was_down() -> None:
+    shelf = Shelf()
+    await shelf.add()
+    sealed = shelf.vault.seal_text("new", f"device-token:{MAC}")
+    (version,) = await shelf.store.batch([Put(TokenRotation(MAC, "s-1", sealed, 1.0, sent=True))])
+    file = File(MAC, b"x", strong_etag(b"x"))
+
+    def down() -> None:
+        raise StoreUnavailable("down")
+
+    shelf.book.fetched(file, "192.0.2.7", 1.0, complete=True, held="")  # with the old token
+    await shelf.book.stop()
+    assert await shelf.store.get(TokenRotation, MAC.text) is not None
+    shelf.store.before = down
+    shelf.book.fetched(replace(file, confirms=version), "192.0.2.7", 2.0, complete=True, held="")
+    await shelf.book.stop()
+    assert await shelf.store.get(TokenRotation, MAC.text) is not None, "down"
+    await shelf.book.stop()
+    assert await shelf.store.get(TokenRotation, MAC.text) is None
+    device = await shelf.store.get(Device, MAC.text)
+    assert device is not None
+    assert device.record.sealed_token == sealed
