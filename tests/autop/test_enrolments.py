@@ -388,7 +388,7 @@ async def test_the_bootstrap_of_every_kind_is_golden_and_holds_no_secret(kind: D
     body = await place.ask(window.token)
     assert isinstance(body, bytes)
     token = token_in(body)
-    assert body.decode().replace(token, "<the new token>") == (GOLDEN / "bootstrap.cfg").read_text()
+    assert body.decode().replace(token, "<the new token>") == (GOLDEN / "bootstrap" / "every-kind.cfg").read_text()
     for secret in (*SECRETS, window.token):
         assert secret not in body.decode()
     for record in (stored.record, (await place.store.get(Account, "400000001")).record):  # type: ignore[union-attr]
