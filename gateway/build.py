@@ -269,6 +269,7 @@ class Node:
         self._stack.push_async_callback(upgrade_clock.stop)
         one_time = OneTimeDelivery(store, vault)
         tokens = TokenRotations(FollowedStore(store, read_model))
+        enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
         autop = Configurations(
             read_model=read_model,
             vault=vault,
@@ -277,7 +278,7 @@ class Node:
             firmware=upgrades,
             one_time=one_time,
             tokens=tokens,
-            bootstraps=enrolments(store, read_model, vault, self._wall, self._autop_settings),
+            bootstraps=enrolling,
         )
         fetches = FetchBook(store, read_model, vault, one_time, tokens)
         fetches.start()
@@ -299,7 +300,7 @@ class Node:
             ear=upgrades,
             fetches=fetches,
         )
-        await start_pnp(config, self._stack, self.metrics, sip, read_model, None)
+        await start_pnp(config, self._stack, self.metrics, sip, read_model, enrolling)
         autop.use_settings(self._autop_settings())
 
         # The management plane.

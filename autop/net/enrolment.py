@@ -7,8 +7,8 @@ rotation (tokens.py), when the first fetch of the real configuration is complete
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from autop.cfg_format import MAX_URL
 from autop.enrolment import (
     ONE_TIME_SECONDS,
     NewWindow,
@@ -39,17 +39,6 @@ from registry.vault import Vault
 ATTEMPTS = 8
 """How often a record is tried against concurrent writers."""
 _DECOY = "enrolment-decoy"
-
-
-class EnrolmentUrls(Protocol):
-    """Where PnP and TFTP send a device that asks them (`Enrolments`)."""
-
-    async def url_for(self, mac: MacAddress) -> str | None:
-        """A directory URL by which this device, and no other, may fetch its bootstrap configuration within 15 minutes.
-
-        None for every MAC that may not enrol now, whether or not anybody knows it. Raises StoreUnavailable.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +88,9 @@ class Enrolments:
         raise _busy(asked.mac)
 
     async def url_for(self, mac: MacAddress) -> str | None:
-        """See EnrolmentUrls. A MAC of the library that was not added yet is nobody's: there is nothing to tell it."""
+        """For PnP and TFTP: a directory URL of at most 127 characters by which this device, and no other, may fetch its bootstrap
+        configuration within 15 minutes. None for every MAC that may not enrol now, whether or not anybody knows it; also for
+        one of the library that was not added yet: there is nothing to tell it. Raises BadSeal and StoreUnavailable."""
         now = self._wall()
         device = await self._records.get(Device, mac.text)
         if device is None:
@@ -115,7 +106,8 @@ class Enrolments:
                 return None
             ends = min(now + ONE_TIME_SECONDS, window.record.ends)
             secret = self._vault.open(window.record.sealed_token, seal_context(scope))
-            return self._settings().directory(one_time_token(secret, mac, ends))
+            url = self._settings().directory(one_time_token(secret, mac, ends))
+            return url if len(url) <= MAX_URL else None
         return None
 
     async def open_for_device(self, mac: MacAddress, *, id: str, opened_by: str, seconds: float) -> NewWindow | None:

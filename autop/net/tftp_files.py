@@ -9,8 +9,9 @@ from functools import partial
 from typing import Protocol
 
 from autop.identify import Asked, FirmwareFile, identify
-from autop.net.configurations import CONFIGURATION_TYPE, File, Refused
+from autop.net.configurations import File, Refused
 from autop.net.image import OpenImage, UpgradeEar
+from autop.net.proof import Presented
 from autop.net.tftp import TftpFile
 from autop.observer import AutopObserver, Outcome, Reason
 
@@ -21,7 +22,7 @@ TRANSPORT = "tftp"
 class FileSource(Protocol):
     """Where files come from (`Configurations`)."""
 
-    async def find(self, asked: Asked | None) -> File | OpenImage | Refused: ...
+    async def find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused: ...
 
 
 class FetchSink(Protocol):
@@ -51,7 +52,7 @@ class TftpConfigurations:
 
     async def find(self, name: bytes, source: str) -> TftpFile | None:
         """The file that a device proved to be its own by the token in its name."""
-        found = await self._configurations.find(asked_for(name))
+        found = await self._configurations.find(asked_for(name), Presented(source))
         if isinstance(found, File):
             self._observer.answered(Outcome.SERVED, Reason.NONE)
             return TftpFile(found.body, partial(self._complete, found, source))
@@ -63,7 +64,7 @@ class TftpConfigurations:
 
     def _complete(self, file: File, source: str) -> None:
         """The device has acknowledged every octet."""
-        if file.content_type != CONFIGURATION_TYPE:
+        if not file.is_configuration:
             return
         wall = self._clock_wall()
         self._observer.fetched(file.mac, file.hash, source, wall)

@@ -13,12 +13,14 @@ import pytest
 
 from gateway.networks import Allowed
 from registry.mac import MacAddress
+from simulators.autop_client import AutopClient, NoConfiguration, trust
 from simulators.pnp import NothingOffered, discover
 from sip.net.pnp import MULTICAST, PORT, PnpResponder
 from sip.net.udp import UdpSocket
 from sip.parser import parse
+from tests.system.fleet import add_site
 from tests.system.lossy_network import own_network
-from tests.system.peers import LOOPBACK, RunningGateway, loopback_config, needs, program
+from tests.system.peers import LOOPBACK, RunningGateway, loopback_config, needs, program, wait_until
 
 KNOWN, STRANGER = MacAddress("0C1105AABBCC"), MacAddress("0C1105AABBCD")
 URL = "https://gate.example:8443/autop/enrol/abcdefghijklmnop/"
@@ -183,3 +185,34 @@ def test_a_node_hears_and_keeps_silent_while_nobody_may_enrol(network: None, tmp
             device.sendto(question.encode(), (MULTICAST, PORT))
             with pytest.raises(TimeoutError):
                 device.recv(4096)
+
+
+async def test_a_device_that_knows_nothing_enrols_and_is_never_told_again(network: None, tmp_path: Path) -> None:
+    config = loopback_config(more='[pnp]\ninterfaces = ["lo"]\n')
+    with RunningGateway(tmp_path, config) as gateway:
+        site = add_site(gateway, "House")
+        for mac in (KNOWN, STRANGER):
+            gateway.ask("POST", "/mac-library", {"mac": mac.text, "site": site})
+        body = {"site": site, "kind": 0, "model": "PORTICO-SIM-DOOR", "name": "Gate"}
+        added = gateway.ask("PUT", f"/devices/{KNOWN}", body)
+        with pytest.raises(NothingOffered):
+            await discover(KNOWN, interface="lo", seconds=0.4)
+        window = gateway.ask("POST", "/enrolment-windows", {"site": site, "minutes": 5})
+        with pytest.raises(NothingOffered):  # in the library, and not added
+            await discover(STRANGER, interface="lo", seconds=0.4)
+        url = await discover(KNOWN, interface="lo", seconds=10)
+        assert url not in (window["enrolment_url"], added["autop_url"])
+        with pytest.raises(NoConfiguration):
+            await AutopClient(url=url, mac=STRANGER, tls=trust(None)).fetch()
+        device = AutopClient(url=url, mac=KNOWN, tls=trust(None))
+        bootstrap = await device.fetch()
+        assert bootstrap.config is not None
+        assert bootstrap.config.account is None
+        real = await device.fetch()
+        assert real.config is not None
+        assert real.config.account is not None
+        wait_until("it has enrolled", lambda: gateway.ask("GET", f"/devices/{KNOWN}/status")["enrolled"] is not None, 15)
+        with pytest.raises(NothingOffered):
+            await discover(KNOWN, interface="lo", seconds=0.4)
+        with pytest.raises(NoConfiguration):
+            await AutopClient(url=url, mac=KNOWN, tls=trust(None)).fetch()
