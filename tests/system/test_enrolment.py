@@ -246,7 +246,8 @@ def test_curl_gets_a_bootstrap_once_and_everything_refused_looks_the_same(house:
     answers = {reason: curl(case) for reason, case in cases.items()}
     assert nothing[0].startswith("HTTP/1.1 404")
     assert {answer[:2] for answer in answers.values()} == {nothing[:2]}
-    assert all(0.05 <= answer[2] < 1.0 for answer in answers.values())
+    waits = {reason: answer[2] for reason, answer in answers.items()}
+    assert min(waits.values()) > 0.04, waits  # 50 ms, but for the clocks' grain and what curl takes to begin to wait
     assert curl(f"{closed['enrolment_url']}{macs['closed']}.cfg")[:2] == nothing[:2]
     after = house.refused()
     assert all(after.get(reason, 0) > before.get(reason, 0) for reason in cases)
