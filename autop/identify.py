@@ -2,9 +2,9 @@
 
 The grammar is what devices ask for, and nothing else exists: `/autop/<token>/<file>`, where the file is a MAC in any
 spelling or a common file's name, `.cfg` in any case; a MAC with `.xml`, the device's phonebook; or `<MAC>-<image>.rom` (or
-`.zip`), its firmware. A token that begins with `enrol-` is an enrolment token and leads to bootstrap configurations only.
-Every other target, whatever its trick, is the same `None`: the caller cannot even learn why, so neither can the client
-(reliability-and-security.md S20, S22).
+`.zip`), its firmware; and `/autop/<MAC>.cfg` without a token, for devices that prove themselves otherwise. A token that begins
+with `enrol-` is an enrolment token and leads to bootstrap configurations only. Every other target, whatever its trick, is the
+same `None`: the caller cannot even learn why, so neither can the client (reliability-and-security.md S20, S22).
 """
 
 import re
@@ -17,7 +17,7 @@ from registry.mac import MacAddress
 
 # Every part is bounded, so the whole is (281 bytes), and a long target fails at the first part that is too long.
 # Two slashes before the file are allowed: a device whose URL ends in one may append another before the name.
-_TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/([A-Za-z0-9_-]{16,64})//?([A-Za-z0-9.:%-]{1,80})")
+_TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/(?:([A-Za-z0-9_-]{16,64})/)?/?([A-Za-z0-9.:%-]{1,80})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _IMAGE = re.compile(rb"([0-9A-F]{12})-([0-9a-f]{24})(\.(?:rom|zip))", re.IGNORECASE)
 _FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.(cfg|xml)", re.IGNORECASE)
@@ -28,6 +28,13 @@ class MacFile:
     """A device's own configuration, asked for under `token`."""
 
     token: str = field(repr=False)
+    mac: MacAddress
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """A device's own configuration, asked for without a token: the proof is a login or a client certificate."""
+
     mac: MacAddress
 
 
@@ -65,7 +72,7 @@ class BootstrapFile:
     mac: MacAddress
 
 
-Asked = MacFile | CommonFile | PhonebookFile | FirmwareFile | BootstrapFile
+Asked = MacFile | OwnFile | CommonFile | PhonebookFile | FirmwareFile | BootstrapFile
 
 _COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
 
@@ -75,7 +82,10 @@ def identify(target: bytes) -> Asked | None:
     found = _TARGET.fullmatch(target)
     if found is None:
         return None
-    token, file = found[1].decode("ascii"), _FILE.fullmatch(_unescaped(found[2]))
+    file = _FILE.fullmatch(_unescaped(found[2]))
+    if found[1] is None:
+        return _own(file)
+    token = found[1].decode("ascii")
     if file is None:
         image = _IMAGE.fullmatch(found[2])
         if image is None or token.startswith(PREFIX):
@@ -93,6 +103,15 @@ def identify(target: bytes) -> Asked | None:
     if token.startswith(PREFIX):
         return BootstrapFile(token, mac) if is_config else None
     return MacFile(token, mac) if is_config else PhonebookFile(token, mac)
+
+
+def _own(file: re.Match[bytes] | None) -> OwnFile | None:
+    if file is None or file[2].lower() != b"cfg":
+        return None
+    try:
+        return OwnFile(MacAddress.parse(file[1].decode("ascii")))
+    except MalformedMac:
+        return None
 
 
 def _firmware(token: str, mac: str, image: str, extension: str) -> FirmwareFile:

@@ -22,6 +22,12 @@ class Reason(StrEnum):
     NONE = ""
     NO_SUCH_FILE = "no_such_file"
     NO_PROOF = "no_proof"
+    NO_LOGIN = "no_login"
+    """Challenged: the first half of every login, so no refusal of its own."""
+    STALE_LOGIN = "stale_login"
+    """Challenged again: the password was right, the nonce is used up."""
+    THROTTLED = "throttled"
+    """Might enrol, but its source guesses."""
     BAD_REQUEST = "bad_request"
     BUSY = "busy"
     CONDITION = "condition"
@@ -46,8 +52,8 @@ class Reason(StrEnum):
 class AutopObserver(Protocol):
     """Given to the shells by the composition root. Both methods are called on the event loop and must not block."""
 
-    def answered(self, outcome: Outcome, reason: Reason) -> None:
-        """One request was answered, or one connection ended without an answer."""
+    def answered(self, outcome: Outcome, reason: Reason, peer: str = "") -> None:
+        """One request from address `peer` was answered, or one connection ended without an answer."""
         ...
 
     def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:

@@ -8,6 +8,7 @@ PRIVATE = (b"Cache-Control", b"private, no-store")
 
 _TEXTS = {
     400: b"bad request\n",
+    401: b"not found\n",
     404: b"not found\n",
     405: b"method not allowed\n",
     412: b"precondition failed\n",
@@ -22,7 +23,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def refusal(status: int, date: bytes, *, close: bool, more: Headers | None = None) -> tuple[h11.Response, bytes]:
-    """An answer without a file. 404 is the one for everything that is not a proven device's own file. `more`: its own headers."""
+    """An answer without a file. 404 (401 where the target holds no token) is the one for everything that is not a proven device's
+    own file. `more`: its own headers."""
     body = _TEXTS[status]
     headers: Headers = [
         (b"Date", date),

@@ -13,9 +13,10 @@ from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, BootstrapFile, FirmwareFile, MacFile, PhonebookFile
+from autop.identify import Asked, BootstrapFile, FirmwareFile, OwnFile, PhonebookFile
 from autop.layers import Composed
 from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
+from autop.net.login import Logins
 from autop.net.neighbours import Neighbours
 from autop.net.one_time import OneTimeDelivery, one_time
 from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
@@ -53,8 +54,9 @@ class NeighbourSource(Protocol):
 class BootstrapSource(Protocol):
     """Who may enrol (`Enrolments`)."""
 
-    async def find(self, asked: BootstrapFile, peer: str, settings: AutopSettings) -> bytes | Reason:
-        """The bootstrap configuration for this request, noted before it is returned, or why there is none.
+    async def find(self, asked: BootstrapFile, peer: str, settings: AutopSettings, *, is_throttled: bool) -> bytes | Reason:
+        """The bootstrap configuration for this request, noted before it is returned, or why there is none. Whoever is throttled
+        gets none.
 
         Raises BadSeal, AutopError and RegistryError."""
         ...
@@ -100,10 +102,13 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No file. The reason is for the observer only."""
+    """No file. The reason is for the observer only. `challenges`: what the client may answer (401); none: 404. `is_late`: the
+    client guesses, and waits longer."""
 
     outcome: Outcome
     reason: Reason
+    challenges: tuple[bytes, ...] = ()
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ class Configurations:
     `one_time` None: One-Time Autop waits until a node delivers it.
 
     `firmware` None: no upgrades. `tokens` None: a new token is good, but no file names it. `bootstraps` None: nobody enrols.
+    `logins` None: devices prove themselves by a token or a certificate only.
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
     """
@@ -159,6 +165,7 @@ class Configurations:
         firmware: FirmwareSource | None = None,
         tokens: TokenRotations | None = None,
         bootstraps: BootstrapSource | None = None,
+        logins: Logins | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
@@ -169,7 +176,7 @@ class Configurations:
         self._firmware = firmware
         self._tokens = tokens
         self._bootstraps = bootstraps
-        self._proofs = Proofs(read_model, vault)
+        self._proofs = Proofs(read_model, vault, logins)
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
 
@@ -183,13 +190,19 @@ class Configurations:
         """The file for what `identify` made of a request that came with `presented`.
 
         Never raises for anything a client or a record can cause."""
+        found = await self._find(asked, presented)
+        if isinstance(found, Refused) and isinstance(asked, OwnFile):
+            stale = found.reason is Reason.STALE_LOGIN
+            return replace(found, challenges=self._proofs.challenges(presented, stale=stale))
+        return found
+
+    async def _find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused:
         try:
             if isinstance(asked, BootstrapFile):
                 return await self._bootstrap(asked, presented)
             proof = await self._proofs.proven(asked, presented)
-            if proof is None:
-                known = isinstance(asked, MacFile | PhonebookFile | FirmwareFile)
-                return Refused(Outcome.REFUSED, Reason.NO_PROOF if known else Reason.NO_SUCH_FILE)
+            if isinstance(proof, Reason):
+                return Refused(Outcome.REFUSED, proof)
             if self._settings is None:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
             if isinstance(asked, PhonebookFile):
@@ -229,7 +242,7 @@ class Configurations:
     async def _bootstrap(self, asked: BootstrapFile, presented: Presented) -> File | Refused:
         if self._bootstraps is None or self._settings is None:
             return Refused(Outcome.REFUSED, Reason.ENROL_UNKNOWN)
-        found = await self._bootstraps.find(asked, presented.peer, self._settings)
+        found = await self._bootstraps.find(asked, presented.peer, self._settings, is_throttled=presented.is_throttled)
         if isinstance(found, Reason):
             return Refused(Outcome.REFUSED, found)
         return File(asked.mac, found, strong_etag(found), is_bootstrap=True)

@@ -27,7 +27,7 @@ from autop.net.download import Downloads, pieces
 from autop.net.image import OpenImage, UpgradeEar
 from autop.net.limits import ListenerLimits
 from autop.net.proof import Presented
-from autop.net.requests import unacceptable, user_agent
+from autop.net.requests import presented, unacceptable, user_agent
 from autop.observer import AutopObserver, Outcome, Reason
 from registry.errors import RegistryError
 
@@ -220,10 +220,12 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request: h11.Request) -> None:
         asked_at = self._loop.time()
-        found = await self._files.find(identify(request.target), Presented(self._peer))
+        asked = identify(request.target)
+        found = await self._files.find(asked, presented(asked, request, self._peer, self._transport))
         if isinstance(found, Refused):
             # The same instant for every refusal: what the look-up cost must not show.
-            await asyncio.sleep(asked_at + self._limits.refusal_seconds - self._loop.time())
+            wait = self._limits.late_seconds if found.is_late else self._limits.refusal_seconds
+            await asyncio.sleep(asked_at + wait - self._loop.time())
         if isinstance(found, File | Refused):
             if self._transport is None:
                 return
@@ -245,8 +247,9 @@ class Connection(asyncio.Protocol):
 
     def _write(self, request: h11.Request, found: File | Refused) -> None:
         if isinstance(found, Refused):
-            response, body = refusal(404, self._date(), close=False)
-            self._observer.answered(found.outcome, found.reason)
+            asks = [(b"WWW-Authenticate", challenge) for challenge in found.challenges]
+            response, body = refusal(401 if asks else 404, self._date(), close=False, more=asks)
+            self._observer.answered(found.outcome, found.reason, self._peer)
             self._send(response, b"" if request.method == b"HEAD" else body)
             return
         wanted = plan(request.method, request.headers, found.etag, len(found.body))
@@ -383,7 +386,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, reason: Reason, method: bytes = b"") -> None:
         """Answer and close: what follows on this connection is not to be trusted, or not wanted."""
-        self._observer.answered(Outcome.REFUSED, reason)
+        self._observer.answered(Outcome.REFUSED, reason, self._peer)
         response, body = refusal(status, self._date(), close=True)
         self._send(response, b"" if method == b"HEAD" else body)
         self._linger(unread=True)
@@ -446,7 +449,7 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._on_deadline)
             return
         if self._state is not _State.LINGERING and (self._head_began is not None or self._state is _State.ANSWERING):
-            self._observer.answered(Outcome.REFUSED, Reason.TOO_SLOW)
+            self._observer.answered(Outcome.REFUSED, Reason.TOO_SLOW, self._peer)
         self._abort()
 
 

@@ -70,14 +70,18 @@ class Enrolments:
         self._settings = settings
         self._decoy = vault.seal(b"\0" * 38, _DECOY)
 
-    async def find(self, asked: BootstrapFile, peer: str, settings: AutopSettings) -> bytes | Reason:
-        """The bootstrap configuration, noted before it is returned, or why there is none.
+    async def find(
+        self, asked: BootstrapFile, peer: str, settings: AutopSettings, *, is_throttled: bool = False
+    ) -> bytes | Reason:
+        """The bootstrap configuration, noted before it is returned, or why there is none: also where the source guesses.
 
         Every MAC costs the same look-ups and two opened seals. Raises BadSeal, AutopError and RegistryError.
         """
         seen = await self._seen(asked)
         if isinstance(seen, Reason):
             return seen
+        if is_throttled:
+            return Reason.THROTTLED
         for _ in range(ATTEMPTS):
             given = await self._attempt(seen, network(peer))
             if isinstance(given, Reason):

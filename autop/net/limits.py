@@ -9,6 +9,7 @@ class ListenerLimits:
 
     `refusal_seconds`: every refusal is answered exactly this long after its request, so that a look-up that had to ask the
     store takes no longer than one that had not. It must be above the store's usual read.
+    `late_seconds`: the same for who guesses (`Sweeps`).
     `request_seconds` is also how long a piece of a firmware download may wait for its reader; all of it has `download_seconds`.
     `downloads`: firmware downloads at a time; while more than `busy_connections` clients are connected none begins.
     `retry_seconds`: how long a device is sent away, at least; twice as long at most.
@@ -24,6 +25,7 @@ class ListenerLimits:
     linger_seconds: float = 2.0
     linger_bytes: int = 256 * 1024
     refusal_seconds: float = 0.05
+    late_seconds: float = 1.0
     downloads: int = 32
     downloads_per_device: int = 2
     busy_connections: int = 1000

@@ -1,7 +1,12 @@
 """What a request's head alone says: whether it can be accepted at all, and who it says it is from."""
 
+import asyncio
+
 import h11
 
+from autop.certificate import certified_macs
+from autop.identify import Asked, OwnFile
+from autop.net.proof import Presented
 from autop.observer import Reason
 
 
@@ -25,3 +30,18 @@ def unacceptable(request: h11.Request) -> tuple[int, Reason]:
 def user_agent(request: h11.Request) -> str:
     """The User-Agent, "" without one. Anybody may write anything there."""
     return next((value for name, value in request.headers if name == b"user-agent"), b"").decode("latin-1")
+
+
+def presented(asked: Asked | None, request: h11.Request, peer: str, transport: asyncio.Transport | None) -> Presented:
+    """What the request brings along as proof. Only where the target itself has none are the others looked at."""
+    if not isinstance(asked, OwnFile):
+        return Presented(peer)
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    return Presented(
+        peer,
+        request.method,
+        request.target,
+        tuple(value for name, value in request.headers if name == b"authorization"),
+        certified_macs(tls.getpeercert() or {}) if tls is not None else frozenset(),
+        is_tls=tls is not None,
+    )

@@ -143,7 +143,7 @@ class Recorder:
     answers: list[tuple[Outcome, Reason]] = field(default_factory=list)
     fetches: list[tuple[str, str, str, float]] = field(default_factory=list)
 
-    def answered(self, outcome: Outcome, reason: Reason) -> None:
+    def answered(self, outcome: Outcome, reason: Reason, peer: str = "") -> None:
         self.answers.append((outcome, reason))
 
     def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autop.identify import CommonFile, FirmwareFile, MacFile, PhonebookFile, identify
+from autop.identify import CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile, identify
 from registry.mac import MacAddress
 from tests.autop.examples import MAC, TOKEN
 
@@ -69,6 +69,13 @@ def test_no_other_xml_exists(name: str) -> None:
     assert identify((HERE + name).encode()) is None
 
 
+@pytest.mark.parametrize(
+    "target", ["/autop/0c:11:05:aa:bb:cc.cfg", "/autop//0C1105AABBCC.CFG", "http://x/autop/0c1105aabbcc.cfg"]
+)
+def test_a_configuration_without_a_token(target: str) -> None:
+    assert identify(target.encode()) == OwnFile(MAC)
+
+
 def test_the_absolute_form_of_a_target() -> None:
     assert identify(f"https://gate.example:8443{HERE}0C1105AABBCC.cfg".encode()) == MacFile(TOKEN, MAC)
     assert identify(f"HTTP://[2001:db8::1]:80{HERE}0C1105AABBCC.cfg".encode()) == MacFile(TOKEN, MAC)
@@ -94,7 +101,11 @@ HOSTILE = [
     "/autop/",
     f"/autop/{TOKEN}",
     HERE,
-    "/autop/0C1105AABBCC.cfg",
+    "/autop/0C1105AABBCC.xml",
+    f"/autop/0C1105AABBCC-{IMAGE}.rom",
+    "/autop/r000000000029.cfg",
+    "/autop///0C1105AABBCC.cfg",
+    "/autop/x/0C1105AABBCC.cfg",
     "/0C1105AABBCC.cfg",
     f"/AUTOP/{TOKEN}/0C1105AABBCC.cfg",
     f"/autop/{TOKEN}///0C1105AABBCC.cfg",

@@ -1,0 +1,53 @@
+"""`Guard`: stands before the files and watches for sweeps. Guesses from a throttled source are answered late and enrol nobody.
+
+What is late depends on the source and on the target's form only, never on whether a MAC exists. Two kinds of answers are never
+late: that of a common file, which honest devices ask for first and nobody gets; and a challenge, the first half of every login.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from autop.identify import Asked, CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
+from autop.net.configurations import Configurations, File, Refused
+from autop.net.image import OpenImage
+from autop.net.proof import NOTHING, Presented
+from autop.observer import Reason
+from autop.sweep import Sweep, Sweeps
+
+Own = MacFile | OwnFile | PhonebookFile | FirmwareFile
+"""What is asked for in a device's name."""
+_MISSES = (Reason.NO_PROOF, Reason.NO_LOGIN)
+
+
+class Guard:
+    """A source of files for listeners, like the `Configurations` behind it."""
+
+    def __init__(
+        self, configurations: Configurations, sweeps: Sweeps, *, told: Callable[[Sweep], None], clock: Callable[[], float]
+    ) -> None:
+        """`told` hears of each source that becomes throttled; `clock` never goes back."""
+        self._files = configurations
+        self._sweeps = sweeps
+        self._told = told
+        self._clock = clock
+
+    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused:
+        """What `Configurations.find` says, and when it is to be said."""
+        now, peer = self._clock(), presented.peer
+        throttled = self._sweeps.is_throttled(peer, now)
+        found = await self._files.find(asked, replace(presented, is_throttled=True) if throttled else presented)
+        if isinstance(asked, CommonFile):
+            return found
+        if asked is not None:
+            self._count(asked, presented, found, now)
+        is_challenge = isinstance(asked, OwnFile) and not presented.authorizations
+        return replace(found, is_late=True) if throttled and isinstance(found, Refused) and not is_challenge else found
+
+    def _count(self, asked: Own, presented: Presented, found: File | OpenImage | Refused, now: float) -> None:
+        mac = asked.mac.text
+        if not isinstance(found, Refused) or found.reason is Reason.THROTTLED:
+            self._sweeps.proven(presented.peer, hash(mac), now, hash((mac, "", ())))
+        elif found.reason in _MISSES:
+            tried = mac, "" if isinstance(asked, OwnFile) else asked.token, presented.authorizations
+            for sweep in self._sweeps.missed(presented.peer, hash(tried), now):
+                self._told(sweep)
