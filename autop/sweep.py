@@ -3,8 +3,7 @@
 A source is an IPv4 address or an IPv6 /64; a building of 500 devices behind one NAT is one source. In each minute two things are
 counted per source: different *misses* (requests that named a device and proved nothing; the same one again is the same miss, so
 a device that repeats a wrong token all day is one) and different *devices* that proved themselves. A source is throttled when its
-misses exceed what its devices excuse: 20 a minute for a stranger, 4 more for every device. A device that polls in a loop excuses
-no more than once, so one stolen token buys no sweep.
+misses exceed 20 and a tenth of its devices. A device that polls in a loop counts once, so one stolen token buys no sweep.
 
 Being throttled costs a proven device nothing, whoever its neighbours are: it only means that guesses are answered late and that
 nobody enrols from there. It ends once a whole minute stayed within bounds. Devices that may enrol count as proven, so a building
@@ -24,8 +23,8 @@ WINDOW = 60.0
 """Seconds of one count. All sources are counted in the same windows."""
 MISSES = 20
 """Misses a window that need no excuse."""
-PER_DEVICE = 4
-"""Further misses that each proven device excuses: its own slips at a restart."""
+DEVICES_PER_MISS = 10
+"""So many proven devices excuse one miss more: in a building that comes back after a power cut some are set up wrongly."""
 MOST_DEVICES = 500
 """Devices of one source that are told apart; further ones excuse nothing."""
 NETWORK_FACTOR = 10
@@ -56,7 +55,7 @@ class Sweeps:
 
     def __init__(self, limit: int = 8192) -> None:
         """`limit` bounds each of three tables: sources (and networks) that missed, that have proven devices, that are throttled.
-        A stranger's entry takes up to 3 KB, its network's 15 KB; only proven devices make larger ones (500 of them: 250 KB)."""
+        A stranger's entry takes up to 3 KB, its network's 15 KB; only proven devices make larger ones (500 of them: 60 KB)."""
         self._limit = limit
         self._window = 0
         self._misses: OrderedDict[str, set[int]] = OrderedDict()
@@ -121,7 +120,7 @@ class Sweeps:
                 throttled.until = throttled.before  # what this minute has shown since is in order
 
     def _excused(self, name: str, factor: int) -> int:
-        return factor * MISSES + PER_DEVICE * len(self._devices.get(name, ()))
+        return factor * MISSES + len(self._devices.get(name, ())) // DEVICES_PER_MISS
 
     def _throttle(self, name: str, now: float) -> bool:
         """Throttle this one to the end of the next window. Whether that is to be reported."""
