@@ -30,6 +30,7 @@ from autop.net.upgrade_clock import UpgradeClock
 from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
+from gateway.autop_guard import device_logins, guarded, refusal_book
 from gateway.config import Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
@@ -259,7 +260,8 @@ class Node:
         # Auto-provisioning, which tells devices where all of the above is.
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
-        notes = AutopNotes(self.metrics, presence)
+        refusals = refusal_book(logbook, self._stack)
+        notes = AutopNotes(self.metrics, presence, refusals)
         images = await firmware_files(folder.firmware, store)
         upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
         self._stack.push_async_callback(upgrades.stop)
@@ -279,15 +281,17 @@ class Node:
             one_time=one_time,
             tokens=tokens,
             bootstraps=enrolling,
+            logins=device_logins(config, _derived(node_secret, b"autop login"), entropy),
         )
         fetches = FetchBook(store, read_model, vault, one_time, tokens)
         fetches.start()
         self._stack.push_async_callback(fetches.stop)
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
         self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
-        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
+        guard = guarded(autop, refusals, self.metrics)
+        files = AutopListener(configurations=guard, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
-        await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
+        await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"], config.tls.device_ca))
         await self._listeners.accept("autop_http", files.connect, None)
         await start_tftp(
             config,

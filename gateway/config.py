@@ -150,7 +150,7 @@ class Sip(_Section):
 
 
 class Autop(_Section):
-    """What every device's configuration says."""
+    """Auto-provisioning: what every device's configuration says, and how devices log in."""
 
     ntp_servers: Annotated[tuple[HostName, ...], Field(max_length=2)] = Field(
         default=(), description="Time servers of devices, two at most; none: they keep their own. TLS needs the right time."
@@ -168,6 +168,11 @@ class Autop(_Section):
         default=1, description="Devices fetch their configuration daily, each at its own second, from this hour of theirs..."
     )
     poll_hours: Annotated[int, Field(ge=1, le=24)] = Field(default=4, description="... on, for so many hours.")
+    login_algorithms: tuple[Literal["MD5", "SHA-256"], ...] = Field(
+        default=("MD5", "SHA-256"),
+        description="HTTP Digest algorithms offered at /autop/<MAC>.cfg, in this order (user: the MAC, password: the device's "
+        "token). Some clients look at the first alone, old ones know MD5 alone; none: no logins, only tokens in URLs.",
+    )
 
 
 class Push(_Section):
@@ -266,6 +271,13 @@ class Tls(_Section):
         default=(),
         description="Further pairs, each a [[tls.certificates]] with certificate and key. A client gets the one for the server "
         "name it asks for (SNI; wildcards count), others get the first of all. SIGHUP reads all files again.",
+    )
+    device_ca: Path | None = Field(
+        default=None,
+        description="PEM file: authorities of yours for devices' certificates. Devices are then asked for one at autop_https; "
+        "one whose common name or DNS name is its MAC proves that MAC. Devices that present any other certificate cannot connect "
+        "any more, so leave it off where devices carry their vendor's.",
+        strict=False,
     )
 
     @property

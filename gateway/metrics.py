@@ -121,6 +121,9 @@ class Metrics:
 
     def _add_autop(self) -> None:
         self.autop_requests = self._counter("portico_autop_requests_total", "Auto-provisioning requests.", ("outcome", "reason"))
+        self.autop_sweeps = self._counter(
+            "portico_autop_sweeps_total", "Sources and networks that began to guess at configurations, each once an hour."
+        )
 
     def _add_tunnel(self) -> None:
         self.channel_links = self._counter("portico_channel_links_total", "Channels that came and went.", ("event",))

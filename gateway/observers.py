@@ -7,6 +7,7 @@ from autop.observer import Outcome, Reason
 from gateway.logbook import Logbook
 from gateway.metrics import SIP_METHODS, Metrics
 from gateway.presence import PresenceBook
+from gateway.refusals import RefusalBook
 from registry.mac import MacAddress
 from registry.records import RemoteSession
 from sip import events
@@ -87,15 +88,22 @@ class TrunkObserver:
             self._metrics.trunk_changes.labels(output.trunk, output.what).inc()
 
 
-class AutopNotes:
-    """Counts autop's answers and notes who fetched."""
+_NO_REFUSALS = (Reason.NO_LOGIN, Reason.STALE_LOGIN, Reason.CONDITION)
+"""The first half of a login, and what a proven device is told."""
 
-    def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
+
+class AutopNotes:
+    """Counts autop's answers, and notes who fetched and who was refused."""
+
+    def __init__(self, metrics: Metrics, presence: PresenceBook, refusals: RefusalBook) -> None:
         self._metrics = metrics
         self._presence = presence
+        self._refusals = refusals
 
-    def answered(self, outcome: Outcome, reason: Reason) -> None:
+    def answered(self, outcome: Outcome, reason: Reason, peer: str = "") -> None:
         self._metrics.autop_requests.labels(outcome.value, reason.value or "none").inc()
+        if outcome is Outcome.REFUSED and reason not in _NO_REFUSALS:
+            self._refusals.refused(peer, reason)
 
     def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:
         self._presence.seen(mac)

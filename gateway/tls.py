@@ -54,12 +54,14 @@ class _Shown(ssl.SSLContext):
 
 
 class _Listener:
-    """What one listener's connections may be shown: a context for each certificate, in the order of the certificates."""
+    """What one listener's connections may be shown: a context for each certificate, in the order of the certificates.
+    `client_ca`: whose certificates its clients may present; None: they are not asked for any."""
 
-    __slots__ = ("alpn", "contexts")
+    __slots__ = ("alpn", "client_ca", "contexts")
 
-    def __init__(self, alpn: Sequence[str]) -> None:
+    def __init__(self, alpn: Sequence[str], client_ca: Path | None) -> None:
         self.alpn = list(alpn)
+        self.client_ca = client_ca
         self.contexts: list[_Shown] = []
 
 
@@ -73,13 +75,17 @@ class ServerTls:
         self._listeners: list[_Listener] = []
         self.reload()
 
-    def context(self, alpn: Sequence[str]) -> ssl.SSLContext:
+    def context(self, alpn: Sequence[str], client_ca: Path | None = None) -> ssl.SSLContext:
         """A listener's context, which offers these protocols (TLS 1.2 and newer, no compression, no renegotiation).
 
         It has no certificate itself: `_choose` gives every connection, whether or not it asks for a name, the context of one.
+        With `client_ca`, a PEM file, clients are asked for a certificate. One without goes on; one whose certificate these
+        authorities did not issue, or whose time is over, ends in the handshake: OpenSSL has no third way that Python offers.
+
+        Raises StartError for a CA file that cannot be used.
         """
-        listener = _Listener(alpn)
-        listener.contexts = [_context(one, listener.alpn) for one in self.certificates]
+        listener = _Listener(alpn, client_ca)
+        listener.contexts = [_context(one, listener) for one in self.certificates]
         self._listeners.append(listener)
 
         def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
@@ -87,6 +93,8 @@ class ServerTls:
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _harden(context, listener.alpn)
+        if client_ca is not None:
+            context.verify_mode = ssl.CERT_OPTIONAL  # a connection's own, whichever context it is given
         context.sni_callback = choose
         return context
 
@@ -94,7 +102,7 @@ class ServerTls:
         """Read all files again; new connections get the new certificates, open ones stay. Raises StartError, changing nothing,
         when one is unreadable, does not belong to its key, or was written to meanwhile."""
         fresh = tuple(_read(one) for one in self._files)
-        contexts = [[_context(one, listener.alpn) for one in fresh] for listener in self._listeners]
+        contexts = [[_context(one, listener) for one in fresh] for listener in self._listeners]
         if fresh != tuple(_read(one) for one in self._files):
             raise StartError("a certificate changed while it was read. Reload again when all files are written.")
         self.certificates = fresh
@@ -147,9 +155,15 @@ def _read(files: CertificateFiles) -> Certificate:
     return Certificate(files, lower, hashlib.sha256(der).digest(), leaf.not_valid_after_utc.timestamp())
 
 
-def _context(certificate: Certificate, alpn: list[str]) -> _Shown:
+def _context(certificate: Certificate, listener: _Listener) -> _Shown:
     context = _Shown(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context, alpn)
+    _harden(context, listener.alpn)
+    if listener.client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(listener.client_ca)
+        except OSError as error:  # also ssl.SSLError
+            raise StartError(f"tls.device_ca: {listener.client_ca}: {error.strerror or error}.") from None
     context.certificate_sha256 = certificate.sha256
     files = certificate.files
     try:
