@@ -5,6 +5,7 @@ import hashlib
 import re
 import ssl
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -228,3 +229,42 @@ def test_a_certificate_without_names_and_old_tls(tmp_path: Path) -> None:
     tls = ServerTls([made(tmp_path)])
     assert tls.certificates[0].names == ()
     assert tls.context([]).minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def asked(listener: ssl.SSLContext) -> bool:
+    """Whether a listener asks its clients for a certificate: only then does one end that nobody issued."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # there the handshake itself ends
+    with tempfile.TemporaryDirectory() as folder:
+        vendor = made(Path(folder), "vendor")
+        context.load_cert_chain(vendor.certificate, vendor.key)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = context.wrap_bio(to_client, to_server), listener.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        for one in (client, server, client, server, client):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                one.do_handshake()
+    except ssl.SSLCertVerificationError:
+        return True
+    return False
+
+
+def test_only_a_listener_with_a_client_ca_asks_for_certificates_also_after_a_reload(tmp_path: Path) -> None:
+    files = made(tmp_path, *NAMES)
+    assert files.ca is not None
+    tls = ServerTls([files])
+    plain, asking = tls.context(["http/1.1"]), tls.context(["http/1.1"], files.ca)
+    for _ in range(2):
+        assert not asked(plain)
+        assert asked(asking)
+        tls.reload()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage"])
+def test_a_client_ca_that_cannot_be_used_is_an_error_that_names_its_key(tmp_path: Path, content: bytes | None) -> None:
+    tls, file = ServerTls([made(tmp_path, *NAMES)]), tmp_path / "devices.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(StartError, match=r"tls\.device_ca: .*devices\.pem"):
+        tls.context([], file)
