@@ -9,7 +9,8 @@ Being throttled costs a proven device nothing, whoever its neighbours are: it on
 nobody enrols from there. It ends once a whole minute stayed within bounds. Devices that may enrol count as proven, so a building
 that was throttled while its window was closed gets in soon after it is opened.
 
-A sweep that is spread over sources is met by counting its network (IPv4 /24, IPv6 /48) too, with ten times the bounds.
+A sweep that is spread over sources is met by counting its network (IPv4 /24, IPv6 /48) too, with ten times the bounds; a source
+that is throttled itself adds nothing to that, so ten must be at it before their neighbours have a part in the consequences.
 
 Bounded: past the limit the source that missed longest ago is forgotten. Times are seconds of the caller's clock.
 """
@@ -90,10 +91,13 @@ class Sweeps:
                 misses = self._misses[name] = set()
             self._misses.move_to_end(name)
             excused = self._excused(name, factor)
-            if len(misses) <= excused:  # past it, more of them change nothing
+            was_over = len(misses) > excused
+            if not was_over:  # past it, more of them change nothing
                 misses.add(what)
             if len(misses) > excused and self._throttle(name, now):
                 found.append(Sweep(name, len(misses), len(self._devices.get(name, ()))))
+            if was_over:
+                break
         return tuple(found)
 
     def proven(self, peer: str, device: int, now: float, *challenged: int) -> None:

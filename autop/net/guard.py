@@ -1,7 +1,8 @@
 """`Guard`: stands before the files and watches for sweeps. Guesses from a throttled source are answered late and enrol nobody.
 
-What is late depends on the source and on the target's form only, never on whether a MAC exists. Two kinds of answers are never
-late: that of a common file, which honest devices ask for first and nobody gets; and a challenge, the first half of every login.
+What is late depends on the source and on the target's form only, never on whether a MAC exists. The refusal of a common file is
+never late: honest devices ask for it before their own, and nobody gets one. Late is also the challenge that a login begins with; a
+device that logs in beside a scanner waits that second, once, as the configuration it then gets names a URL with a token.
 """
 
 from collections.abc import Callable
@@ -40,8 +41,7 @@ class Guard:
             return found
         if asked is not None:
             self._count(asked, presented, found, now)
-        is_challenge = isinstance(asked, OwnFile) and not presented.authorizations
-        return replace(found, is_late=True) if throttled and isinstance(found, Refused) and not is_challenge else found
+        return replace(found, is_late=True) if throttled and isinstance(found, Refused) else found
 
     def _count(self, asked: Own, presented: Presented, found: File | OpenImage | Refused, now: float) -> None:
         mac = asked.mac.text

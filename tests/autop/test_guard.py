@@ -88,12 +88,12 @@ async def test_a_challenge_is_a_guess_until_it_is_answered() -> None:
 
 
 @pytest.mark.parametrize("asked", [OwnFile(MAC), OwnFile(STRANGER)])
-async def test_a_throttled_source_waits_for_the_answer_to_a_login_and_not_for_a_challenge(asked: OwnFile) -> None:
+async def test_a_throttled_source_waits_for_a_challenge_and_for_the_answer_to_a_login(asked: OwnFile) -> None:
     watched = Watched()
     await watched.sweep()
     challenge = await watched.ask(asked, replace(NOTHING, peer=HERE.peer))
     assert isinstance(challenge, Refused)
-    assert not challenge.is_late
+    assert challenge.is_late
     wrong = await watched.ask(asked, replace(answered(challenge, "wrong"), peer=HERE.peer))
     assert isinstance(wrong, Refused)
     assert wrong.is_late
@@ -110,7 +110,7 @@ async def test_an_error_is_as_late_as_a_guess() -> None:
     assert await watched.ask(MacFile(WRONG, MAC)) == Refused(Outcome.ERROR, Reason.UNSEALED, is_late=True)
     challenge = await watched.ask(OwnFile(MAC), replace(NOTHING, peer=HERE.peer))
     assert isinstance(challenge, Refused)
-    assert not challenge.is_late
+    assert challenge.is_late
 
 
 async def test_who_might_enrol_is_told_that_its_source_guesses_and_counts_as_a_device() -> None:

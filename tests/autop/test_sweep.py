@@ -116,6 +116,12 @@ def test_a_sweep_spread_over_a_network_is_throttled_as_a_network() -> None:
     assert not sweeps.is_throttled("203.0.112.250", NOW)
 
 
+def test_one_source_alone_never_throttles_its_network() -> None:
+    sweeps = Sweeps()
+    assert miss(sweeps, 100_000) == [Sweep(NAT, MISSES + 1, 0)]
+    assert not sweeps.is_throttled("198.51.100.8", NOW)
+
+
 def test_a_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
     sweeps = Sweeps()
     for what in range(MISSES):

@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from autop.net.configurations import Configurations
+from autop.net.guard import Guard
 from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
 from autop.observer import Outcome, Reason
+from autop.sweep import Sweep, Sweeps
 from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
 from registry.records import Account
 from tests.autop import examples
@@ -125,15 +127,18 @@ async def running(
     *,
     accept: AcceptLimits | None = None,
     handshakes: HandshakePlaces | None = None,
+    sweeps: list[Sweep] | None = None,
 ) -> AsyncIterator[RunningSite]:
-    """A listener on a free port of 127.0.0.1, over TLS if a certificate is given."""
+    """A listener on a free port of 127.0.0.1, over TLS if a certificate is given. Sweeps are watched for if there is a list that
+    keeps them."""
     vault = examples.vault()
     records = examples.small_site(vault)
     observed = examples.Recorder()
     configurations = Configurations(read_model=records, vault=vault, settings=examples.SETTINGS)
     account = await records.get(Account, "400000001")
+    clock = asyncio.get_running_loop().time
     listener = AutopListener(
-        configurations=configurations,
+        configurations=configurations if sweeps is None else Guard(configurations, Sweeps(), told=sweeps.append, clock=clock),
         observer=observed,
         clock_wall=lambda: WALL,
         limits=limits,

@@ -198,7 +198,8 @@ def test_a_session_that_is_resumed_keeps_its_certificate(house: House) -> None:
     host, port = house.gateway.ready["autop_https"]
     session: ssl.SSLSession | None = None
     for resumed in (False, True):
-        with socket.create_connection((host, port)) as raw, context.wrap_socket(raw, server_hostname=host, session=session) as talk:
+        raw = socket.create_connection((host, port))
+        with context.wrap_socket(raw, server_hostname=host, session=session) as talk:
             talk.sendall(f"GET /autop/{device.mac}.cfg HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             assert talk.recv(65536).startswith(b"HTTP/1.1 200 ")
             assert talk.session_reused is resumed

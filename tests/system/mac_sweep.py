@@ -1,0 +1,107 @@
+"""A scanner that asks for one MAC after another, and devices that work meanwhile: what each was answered, and how fast."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+import ssl
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+WRONG = "a" * 32
+"""A token that no device has."""
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep met with. `answers`: the different answers but for their dates and nonces, with how often."""
+
+    answers: dict[bytes, int] = field(default_factory=dict)
+    known: list[float] = field(default_factory=list)
+    unknown: list[float] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """Configurations handed out."""
+        return sum(count for answer, count in self.answers.items() if not answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 401 ")))
+
+    def difference(self) -> float:
+        """Seconds by which the medians of MACs that exist and of those that do not differ."""
+        return abs(statistics.median(self.known) - statistics.median(self.unknown))
+
+
+async def answer_of(reader: asyncio.StreamReader) -> bytes:
+    """One whole answer of a connection that stays open."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)\r\n", head)
+    return head + (await reader.readexactly(int(length[1])) if length else b"")
+
+
+async def sweep(host: str, port: int, macs: Iterable[str], known: set[str], *, connections: int, token: str = WRONG) -> Swept:
+    """Ask for all these MACs over so many connections, each as fast as it is answered. `token` empty: without one."""
+    swept, left = Swept(), iter(macs)
+    await asyncio.gather(*(_scan(host, port, left, known, swept, f"/{token}" if token else "") for _ in range(connections)))
+    return swept
+
+
+async def _scan(host: str, port: int, left: Iterator[str], known: set[str], swept: Swept, folder: str) -> None:
+    clock = asyncio.get_running_loop().time
+    reader, writer = await asyncio.open_connection(host, port)
+    for mac in left:
+        began = clock()
+        writer.write(f"GET /autop{folder}/{mac}.cfg HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = await answer_of(reader)
+        (swept.known if mac in known else swept.unknown).append(clock() - began)
+        plain = re.sub(rb'(?i)(?<=\r\ndate: )[^\r]*|(?<=nonce=")[^"]*', b"", answer)
+        swept.answers[plain] = swept.answers.get(plain, 0) + 1
+    writer.close()
+
+
+class Devices:
+    """Honest devices that fetch their configurations again and again, each over a connection of its own, until `stop`."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, paths: list[str], *, every: float) -> None:
+        self._where = host, port, tls
+        self._paths = paths
+        self._every = every
+        self._stopping = asyncio.Event()
+        self.times: list[float] = []
+        """Seconds of each fetch that was answered by a configuration, from the dial to the last byte."""
+        self.failed: list[str] = []
+
+    async def work(self) -> None:
+        """All of them, spread evenly."""
+        count = len(self._paths)
+        await asyncio.gather(*(self._device(path, self._every * number / count) for number, path in enumerate(self._paths)))
+
+    def stop(self) -> None:
+        """No further fetches."""
+        self._stopping.set()
+
+    async def _device(self, path: str, wait: float) -> None:
+        for _ in itertools.count():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+                return
+            wait = self._every
+            await self._fetch(path)
+
+    async def _fetch(self, path: str) -> None:
+        host, port, tls = self._where
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(10):
+                reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                answer = await answer_of(reader)
+        except (OSError, asyncio.IncompleteReadError) as failed:
+            self.failed.append(repr(failed))
+            return
+        taken = clock() - began
+        writer.close()
+        if answer.startswith(b"HTTP/1.1 200 "):
+            self.times.append(taken)
+        else:
+            self.failed.append(answer[:20].decode("latin-1"))
