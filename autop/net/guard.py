@@ -1,8 +1,8 @@
 """`Guard`: stands before the files and watches for sweeps. Guesses from a throttled source are answered late and enrol nobody.
 
 What is late depends on the source and on the target's form only, never on whether a MAC exists. The refusal of a common file is
-never late: honest devices ask for it before their own, and nobody gets one. Late is also the challenge that a login begins with; a
-device that logs in beside a scanner waits that second, once, as the configuration it then gets names a URL with a token.
+never late: honest devices ask for it before their own, and nobody gets one. Late is also the challenge that a login begins with:
+a device that logs in beside a scanner waits that second, once, as the configuration it then gets names a URL with a token.
 """
 
 from collections.abc import Callable
