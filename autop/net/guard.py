@@ -8,16 +8,24 @@ a device that logs in beside a scanner waits that second, once, as the configura
 from collections.abc import Callable
 from dataclasses import replace
 
-from autop.identify import Asked, CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
+from autop.identify import Asked, BootstrapFile, CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
 from autop.net.configurations import Configurations, File, Refused
 from autop.net.image import OpenImage
 from autop.net.proof import NOTHING, Presented
 from autop.observer import Reason
 from autop.sweep import Sweep, Sweeps
 
-Own = MacFile | OwnFile | PhonebookFile | FirmwareFile
+Own = MacFile | OwnFile | PhonebookFile | FirmwareFile | BootstrapFile
 """What is asked for in a device's name."""
-_MISSES = (Reason.NO_PROOF, Reason.NO_LOGIN)
+_MISSES = (
+    Reason.NO_PROOF,
+    Reason.NO_LOGIN,
+    Reason.ENROL_UNKNOWN,
+    Reason.ENROL_NO_PROOF,
+    Reason.ENROL_DONE,
+    Reason.ENROL_SECOND_ADDRESS,
+)
+"""Not ENROL_OVER: a building whose window has ended goes on asking under a token that was right."""
 
 
 class Guard:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autop.identify import Asked, CommonFile, MacFile, OwnFile, PhonebookFile
+from autop.identify import Asked, BootstrapFile, CommonFile, MacFile, OwnFile, PhonebookFile
 from autop.net.configurations import Configurations, File, Refused
 from autop.net.guard import Guard
 from autop.net.proof import Presented
@@ -120,7 +120,7 @@ async def test_who_might_enrol_is_told_that_its_source_guesses_and_counts_as_a_d
 
         async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> Refused:
             self.seen.append(presented.is_throttled)
-            may = isinstance(asked, OwnFile) and presented.is_throttled
+            may = isinstance(asked, BootstrapFile) and presented.is_throttled
             return Refused(Outcome.REFUSED, Reason.THROTTLED if may else Reason.NO_PROOF)
 
     files = Files()
@@ -128,11 +128,11 @@ async def test_who_might_enrol_is_told_that_its_source_guesses_and_counts_as_a_d
     await watched.sweep()
     assert files.seen == [False] * (MISSES + 1)
     for number in range(30):
-        await watched.ask(OwnFile(MacAddress(f"0C1105{number:06X}")))
+        await watched.ask(BootstrapFile("enrol-x", MacAddress(f"0C1105{number:06X}")))
     assert files.seen[-1]
     watched.now += WINDOW
     for number in range(50):
-        await watched.ask(OwnFile(MacAddress(f"0C1105{number:06X}")))
+        await watched.ask(BootstrapFile("enrol-x", MacAddress(f"0C1105{number:06X}")))
     watched.now += WINDOW
-    await watched.ask(OwnFile(MAC))
+    await watched.ask(BootstrapFile("enrol-x", MAC))
     assert not files.seen[-1]

@@ -13,6 +13,7 @@ from autop.net.configurations import Configurations, File, Refused
 from autop.net.login import Logins
 from autop.net.proof import Presented
 from autop.observer import Outcome, Reason
+from registry.enrolment import TokenRotation
 from registry.mac import MacAddress
 from registry.vault import Vault
 from tests.autop import examples
@@ -95,6 +96,18 @@ async def test_nobody_logs_in_as_a_device_that_does_not_exist() -> None:
         assert await refused(found, answered(await found.find(OwnFile(MAC), NOTHING), password)) is Reason.NO_PROOF
 
 
+async def test_both_tokens_of_a_rotation_are_passwords_and_neither_login_ends_it() -> None:
+    vault, new = examples.vault(), "n" * 32
+    records = examples.small_site(vault)
+    records.put(TokenRotation(MAC, "s-1", vault.seal_text(new, f"device-token:{MAC}"), 0.0, "test"))
+    found = configurations(records, vault)
+    for token in (TOKEN, new):
+        file = await found.find(OwnFile(MAC), basic(token))
+        assert isinstance(file, File)
+        assert not file.confirms
+    assert await refused(found, basic("another")) is Reason.NO_PROOF
+
+
 async def test_basic_is_for_tls_only() -> None:
     found = configurations()
     assert isinstance(await found.find(OwnFile(MAC), basic()), File)
@@ -144,4 +157,4 @@ async def test_the_same_work_whether_the_mac_is_known_or_not(asked: OwnFile, pre
         return
     opened.clear()
     assert isinstance(await found.find(asked, presented), Refused)
-    assert (len(opened), records.reads) == (1, 1)
+    assert (len(opened), records.reads) == (2, 2)
