@@ -38,16 +38,20 @@ async def answer_of(reader: asyncio.StreamReader) -> bytes:
     return head + (await reader.readexactly(int(length[1])) if length else b"")
 
 
-async def sweep(host: str, port: int, macs: Iterable[str], known: set[str], *, connections: int, token: str = WRONG) -> Swept:
-    """Ask for all these MACs over so many connections, each as fast as it is answered. `token` empty: without one."""
-    swept, left = Swept(), iter(macs)
-    await asyncio.gather(*(_scan(host, port, left, known, swept, f"/{token}" if token else "") for _ in range(connections)))
+Place = tuple[str, int, ssl.SSLContext | None]
+"""Host, port, and TLS or not."""
+
+
+async def sweep(places: Iterable[Place], macs: Iterable[str], known: set[str], *, connections: int, token: str = WRONG) -> Swept:
+    """Ask for all these MACs over so many connections to each place, as fast as they are answered. `token` empty: without one."""
+    swept, left, folder = Swept(), iter(macs), f"/{token}" if token else ""
+    await asyncio.gather(*(_scan(place, left, known, swept, folder) for place in places for _ in range(connections)))
     return swept
 
 
-async def _scan(host: str, port: int, left: Iterator[str], known: set[str], swept: Swept, folder: str) -> None:
+async def _scan(place: Place, left: Iterator[str], known: set[str], swept: Swept, folder: str) -> None:
     clock = asyncio.get_running_loop().time
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(*place[:2], ssl=place[2])
     for mac in left:
         began = clock()
         writer.write(f"GET /autop{folder}/{mac}.cfg HTTP/1.1\r\nHost: x\r\n\r\n".encode())

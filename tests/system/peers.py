@@ -224,6 +224,15 @@ class RunningGateway:
         assert 200 <= answer.status < 300, f"{method} {path}: {answer.status} {answer.json}"
         return answer.json
 
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples now."""
+        host, port = self.address("metrics")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"http://{host}:{port}/metrics", timeout=10
+        ) as page:
+            text = page.read().decode()
+        return sum(float(value) for value in re.findall(rf"(?m)^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text))
+
     def log_lines(self) -> list[dict[str, Any]]:
         """The log so far, one dict per line. A line that is not JSON fails the test."""
         lines = self.log_file.read_text(errors="replace").splitlines()

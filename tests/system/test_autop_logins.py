@@ -16,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.system.fleet import AddedDevice, add_devices, add_site
+from tests.system.mac_sweep import sweep
 from tests.system.peers import RunningGateway, loopback_config, needs, program
 
 pytestmark = [needs("curl"), pytest.mark.system]
 
 STRANGER = "0C1105FFFFFF"
-CURL_HANDSHAKE_FAILED = (35, 55, 56)
+CURL_CUT_OFF = (35, 52, 55, 56)
 """curl's exit codes where the server ends the handshake; with TLS 1.3 a client learns it when it sends or reads."""
 
 
@@ -188,7 +189,7 @@ def test_a_certificate_that_has_run_out_or_is_of_another_ca_ends_in_the_handshak
         Authority(house.folder, "Somebody").device(device.mac),
     ):
         got = house.fetch(device.mac, "--cert", str(certificate), *tls.split("="))
-        assert (got.code in CURL_HANDSHAKE_FAILED, got.heads, got.body) == (True, (), b"")
+        assert (got.code in CURL_CUT_OFF, got.heads, got.body) == (True, (), b""), got.code
 
 
 def test_a_session_that_is_resumed_keeps_its_certificate(house: House) -> None:
@@ -204,6 +205,20 @@ def test_a_session_that_is_resumed_keeps_its_certificate(house: House) -> None:
             assert talk.recv(65536).startswith(b"HTTP/1.1 200 ")
             assert talk.session_reused is resumed
             session = talk.session
+
+
+async def test_a_sweep_is_in_the_audit_and_the_metrics_and_a_device_logs_in_beside_it(house: House) -> None:
+    gateway, device = house.gateway, house.devices[0]
+    swept = await sweep(
+        [(*gateway.address("autop_http"), None)], [f"0C11050000{n:02X}" for n in range(40)], set(), connections=10
+    )
+    assert swept.found == 0
+    audit = [one for one in gateway.ask("GET", "/audit")["items"] if one["action"] == "autop.sweep"]
+    assert [(one["actor"], one["object"], one["site"]) for one in audit] == [("autop", "source 127.0.0.1", "")]
+    assert re.fullmatch(r"21 different guesses within a minute, \d devices proved themselves; throttled", audit[0]["note"])
+    assert gateway.metric("portico_autop_sweeps_total") == 1
+    assert gateway.metric("portico_autop_throttled_sources") == 1
+    assert house.fetch(device.mac, "--digest", "--user", f"{device.mac}:{house.token(device)}").status == 200
 
 
 def test_without_the_key_no_certificate_is_asked_for_and_a_vendors_harms_nothing(tmp_path: Path) -> None:
