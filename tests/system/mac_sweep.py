@@ -20,6 +20,8 @@ class Swept:
     answers: dict[bytes, int] = field(default_factory=dict)
     known: list[float] = field(default_factory=list)
     unknown: list[float] = field(default_factory=list)
+    cut_off: int = 0
+    """Connections that were ended by the other side."""
 
     @property
     def found(self) -> int:
@@ -44,22 +46,38 @@ Place = tuple[str, int, ssl.SSLContext | None]
 
 async def sweep(places: Iterable[Place], macs: Iterable[str], known: set[str], *, connections: int, token: str = WRONG) -> Swept:
     """Ask for all these MACs over so many connections to each place, as fast as they are answered. `token` empty: without one."""
-    swept, left, folder = Swept(), iter(macs), f"/{token}" if token else ""
-    await asyncio.gather(*(_scan(place, left, known, swept, folder) for place in places for _ in range(connections)))
+    swept, left, folder, dialling = Swept(), iter(macs), f"/{token}" if token else "", asyncio.Semaphore(5)
+    await asyncio.gather(*(_scan(place, left, known, swept, folder, dialling) for place in places for _ in range(connections)))
     return swept
 
 
-async def _scan(place: Place, left: Iterator[str], known: set[str], swept: Swept, folder: str) -> None:
+async def _scan(
+    place: Place, left: Iterator[str], known: set[str], swept: Swept, folder: str, dialling: asyncio.Semaphore
+) -> None:
+    """One connection's part, or that of those that follow it where it is cut off."""
     clock = asyncio.get_running_loop().time
-    reader, writer = await asyncio.open_connection(*place[:2], ssl=place[2])
-    for mac in left:
-        began = clock()
-        writer.write(f"GET /autop{folder}/{mac}.cfg HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        answer = await answer_of(reader)
-        (swept.known if mac in known else swept.unknown).append(clock() - began)
-        plain = re.sub(rb'(?i)(?<=\r\ndate: )[^\r]*|(?<=nonce=")[^"]*', b"", answer)
-        swept.answers[plain] = swept.answers.get(plain, 0) + 1
-    writer.close()
+    asked = ""
+    while True:
+        async with dialling:
+            try:
+                reader, writer = await asyncio.open_connection(*place[:2], ssl=place[2])
+            except OSError:
+                swept.cut_off += 1
+                continue
+        try:
+            while asked := asked or next(left, ""):
+                began = clock()
+                writer.write(f"GET /autop{folder}/{asked}.cfg HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                answer = await answer_of(reader)
+                (swept.known if asked in known else swept.unknown).append(clock() - began)
+                plain = re.sub(rb'(?i)(?<=\r\ndate: )[^\r]*|(?<=nonce=")[^"]*', b"", answer)
+                swept.answers[plain] = swept.answers.get(plain, 0) + 1
+                asked = ""
+            return
+        except (OSError, asyncio.IncompleteReadError):
+            swept.cut_off += 1
+        finally:
+            await _closed(writer)
 
 
 class Devices:
@@ -73,6 +91,8 @@ class Devices:
         self.times: list[float] = []
         """Seconds of each fetch that was answered by a configuration, from the dial to the last byte."""
         self.failed: list[str] = []
+        self.retried = 0
+        """Connections that ended without an answer, and were followed by another one as devices do."""
 
     async def work(self) -> None:
         """All of them, spread evenly."""
@@ -92,20 +112,35 @@ class Devices:
             await self._fetch(path)
 
     async def _fetch(self, path: str) -> None:
-        host, port, tls = self._where
         clock = asyncio.get_running_loop().time
         began = clock()
+        for _ in range(3):
+            answer = await self._answer(path)
+            if answer:
+                break
+            self.retried += 1
+        if answer.startswith(b"HTTP/1.1 200 "):
+            self.times.append(clock() - began)
+        else:
+            self.failed.append(answer[:20].decode("latin-1"))
+
+    async def _answer(self, path: str) -> bytes:
+        """The answer; empty where the connection ended before it."""
+        host, port, tls = self._where
         try:
             async with asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-                answer = await answer_of(reader)
-        except (OSError, asyncio.IncompleteReadError) as failed:
-            self.failed.append(repr(failed))
-            return
-        taken = clock() - began
-        writer.close()
-        if answer.startswith(b"HTTP/1.1 200 "):
-            self.times.append(taken)
-        else:
-            self.failed.append(answer[:20].decode("latin-1"))
+                try:
+                    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                    return await answer_of(reader)
+                finally:
+                    await _closed(writer)
+        except (OSError, asyncio.IncompleteReadError):
+            return b""
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Close at once; what the other side thinks of it does not matter."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
