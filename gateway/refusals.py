@@ -38,6 +38,10 @@ class RefusalBook:
         self._others = 0
         self._sweeps = 0
 
+    def __len__(self) -> int:
+        """Pairs of source and reason that are told apart now."""
+        return len(self._counted)
+
     def refused(self, peer: str, reason: Reason) -> None:
         """A request from this address was refused."""
         pair = source_of(peer), reason

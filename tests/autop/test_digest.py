@@ -171,6 +171,16 @@ def test_memory_is_bounded_and_no_count_is_ever_good_twice(steps: list[tuple[int
     assert verdict(server, fresh, now=now + 1) is Verdict.RIGHT
 
 
+def test_a_nonce_that_had_to_be_forgotten_is_stale() -> None:
+    server = digest(limit=2)
+    challenges = [server.challenges(NOW + step / 10, stale=False)[0] for step in range(3)]
+    for challenge in challenges:
+        assert verdict(server, login(challenge)) is Verdict.RIGHT
+    assert verdict(server, login(challenges[0])) is Verdict.STALE
+    assert verdict(server, login(challenges[0], count=2)) is Verdict.STALE
+    assert verdict(server, login(challenges[1], count=2)) is Verdict.RIGHT
+
+
 HEADER = (
     b'Digest username="0C1105AABBCC", realm="portico", nonce="n", uri="/autop/0C1105AABBCC.cfg", cnonce="c", nc=00000002, '
     b'qop=auth, response="ABCDEF", algorithm=sha-256'

@@ -91,9 +91,13 @@ async def test_every_refusal_is_a_challenge_and_says_why_to_the_observer_only() 
 
 
 async def test_nobody_logs_in_as_a_device_that_does_not_exist() -> None:
-    found = configurations(FakeRecords())
-    for password in ("", "\0" * 26, TOKEN):
+    """Neither with what the decoy holds, nor does trying leave anything in memory."""
+    digest = Digest(secret=bytes(32), entropy=bytes, started=0.0)
+    vault, logins = examples.vault(), Logins(digest, lambda: 1000.0)
+    found = Configurations(read_model=FakeRecords(), vault=vault, settings=examples.SETTINGS, logins=logins)
+    for password in ("", "\0" * 26, "\0" * 32, TOKEN):
         assert await refused(found, answered(await found.find(OwnFile(MAC), NOTHING), password)) is Reason.NO_PROOF
+    assert len(digest) == 0
 
 
 async def test_both_tokens_of_a_rotation_are_passwords_and_neither_login_ends_it() -> None:

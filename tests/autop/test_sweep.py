@@ -167,5 +167,6 @@ def test_the_rule_is_misses_beside_devices(misses: list[int], devices: int) -> N
 def test_a_source_tells_no_more_devices_apart_than_it_may() -> None:
     sweeps = Sweeps()
     prove(sweeps, 10 * MOST_DEVICES)
-    miss(sweeps, 10_000)
-    assert sweeps.is_throttled(NAT, NOW)
+    excused = MISSES + MOST_DEVICES // DEVICES_PER_MISS
+    assert miss(sweeps, excused) == []
+    assert miss(sweeps, 1, first=excused) == [Sweep(NAT, excused + 1, MOST_DEVICES)]

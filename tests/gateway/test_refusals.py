@@ -65,6 +65,7 @@ def test_eleven_entries_a_minute_whatever_comes() -> None:
     for number in range(3 * SOURCES):
         for _ in range(3 if number < 2 else 1):
             desk.book.refused(f"10.0.{number // 256}.{number % 256}", Reason.NO_PROOF)
+    assert len(desk.book) == SOURCES
     entries = desk.minute()
     assert len(entries) == ENTRIES + 1
     assert entries[0] == ("autop.refused", "source 10.0.0.0", "no_proof, 3 times within a minute")
