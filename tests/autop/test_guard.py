@@ -10,10 +10,12 @@ from autop.net.guard import Guard
 from autop.net.proof import Presented
 from autop.observer import Outcome, Reason
 from autop.sweep import MISSES, WINDOW, Sweep, Sweeps
+from registry.enrolment import Enrolment, TokenRotation
 from registry.errors import BadSeal
 from registry.mac import MacAddress
 from tests.autop import examples
 from tests.autop.examples import MAC, TOKEN
+from tests.autop.test_enrolments import a_place
 from tests.autop.test_login import NOTHING, answered, configurations
 
 HERE = Presented("198.51.100.7")
@@ -137,3 +139,18 @@ async def test_who_might_enrol_is_told_that_its_source_guesses_and_counts_as_a_d
     watched.now += WINDOW
     await watched.ask(BootstrapFile("enrol-x", MAC))
     assert not files.seen[-1]
+
+
+async def test_whoever_sweeps_a_window_enrols_nobody_and_its_neighbour_does_a_little_later() -> None:
+    place = await a_place()
+    token, watched = (await place.open()).token, Watched(place.node)
+    for number in range(MISSES + 1):
+        found = await watched.ask(BootstrapFile(token, MacAddress(f"0C1106{number:06X}")))
+        assert isinstance(found, Refused)
+        assert found.reason is Reason.ENROL_UNKNOWN
+    refused = await watched.ask(BootstrapFile(token, MAC))
+    assert refused == Refused(Outcome.REFUSED, Reason.THROTTLED, is_late=True)
+    assert await place.store.get(Enrolment, MAC.text) is None
+    assert await place.store.get(TokenRotation, MAC.text) is None
+    watched.now += 2 * WINDOW
+    assert isinstance(await watched.ask(BootstrapFile(token, MAC)), File)
