@@ -5,7 +5,6 @@ What is left is one more entry. So a node writes eleven entries a minute at most
 have the exact numbers. A sweep is told at once, but counts among the ten.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -26,14 +25,20 @@ class Audit(Protocol):
     def __call__(self, *, actor: str, action: str, object: str, site: str, detail: str) -> None: ...
 
 
+class Cancellable(Protocol):
+    """What `call_later` gives."""
+
+    def cancel(self) -> None: ...
+
+
 class RefusalBook:
     """Adds up for a minute from the first refusal on, then writes."""
 
-    def __init__(self, audit: Audit, later: Callable[[float, Callable[[], None]], asyncio.TimerHandle]) -> None:
+    def __init__(self, audit: Audit, later: Callable[[float, Callable[[], None]], Cancellable]) -> None:
         """`later` is the loop's call_later."""
         self._audit = audit
         self._later = later
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Cancellable | None = None
         self._counted: Counter[tuple[str, Reason]] = Counter()
         self._others = 0
         self._sweeps = 0

@@ -67,6 +67,8 @@ def test_an_unknown_key_names_file_key_and_what_is_allowed(tmp_path: Path) -> No
         ("[media]\nfirst_port = 80\n", "media.first_port"),
         ('[media]\naddresses = ["a.example"]\n', "media.addresses"),
         ('[media]\nrtpengine = ["a.example:2223"]\n', "media.rtpengine"),
+        ('[autop]\nlogin_algorithms = ["SHA-512-256"]\n', "autop.login_algorithms"),
+        ("[tls]\ndevice_ca = 3\n", "tls.device_ca"),
         ("listen = 3\n", "listen"),
     ],
 )

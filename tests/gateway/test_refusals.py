@@ -1,8 +1,6 @@
 """Refusals in the audit: added up per source, reason and minute, and few whatever is done to the node."""
 
-import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from autop.observer import Outcome, Reason
 from autop.sweep import Sweep
@@ -26,10 +24,10 @@ class Desk:
         assert (actor, site) == ("autop", "")
         self.entries.append((action, object, detail))
 
-    def later(self, seconds: float, do: Callable[[], None]) -> asyncio.TimerHandle:
+    def later(self, seconds: float, do: Callable[[], None]) -> "Desk":
         assert seconds == MINUTE
         self.due.append(do)
-        return cast(asyncio.TimerHandle, self)
+        return self
 
     def cancel(self) -> None:
         self.due.clear()
