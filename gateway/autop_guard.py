@@ -33,14 +33,17 @@ def refusal_book(logbook: Logbook, stack: AsyncExitStack) -> RefusalBook:
     return book
 
 
-def guarded(configurations: Configurations, refusals: RefusalBook, metrics: Metrics) -> Guard:
-    """The configurations as listeners may have them, with a detector of sweeps before them."""
-    sweeps, clock = Sweeps(), asyncio.get_running_loop().time
+def guarded(configurations: Configurations, refusals: RefusalBook, metrics: Metrics) -> tuple[Guard, Guard]:
+    """The configurations as the listeners of HTTP and of TFTP may have them, each with a detector of sweeps before them.
+
+    TFTP has its own, because its sources can be forged: whoever forges must not keep others from enrolling over HTTP."""
+    both, clock = (Sweeps(), Sweeps()), asyncio.get_running_loop().time
 
     def told(sweep: Sweep) -> None:
         metrics.autop_sweeps.inc()
         refusals.swept(sweep)
 
     name, text = "portico_autop_throttled_sources", "Sources and networks that are throttled because they guess."
-    metrics.gauge(name, text, (), lambda: [((), sweeps.throttled(clock()))])
-    return Guard(configurations, sweeps, told=told, clock=clock)
+    metrics.gauge(name, text, (), lambda: [((), sum(sweeps.throttled(clock()) for sweeps in both))])
+    http, tftp = (Guard(configurations, sweeps, told=told, clock=clock) for sweeps in both)
+    return http, tftp

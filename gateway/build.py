@@ -288,8 +288,8 @@ class Node:
         self._stack.push_async_callback(fetches.stop)
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
         self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
-        guard = guarded(autop, refusals, self.metrics)
-        files = AutopListener(configurations=guard, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
+        for_http, for_tftp = guarded(autop, refusals, self.metrics)
+        files = AutopListener(configurations=for_http, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"], config.tls.device_ca))
         await self._listeners.accept("autop_http", files.connect, None)
@@ -298,7 +298,7 @@ class Node:
             self._listeners,
             self._stack,
             self.metrics,
-            configurations=autop,
+            configurations=for_tftp,
             observer=notes,
             wall=self._wall,
             ear=upgrades,

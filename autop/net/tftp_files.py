@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from autop.identify import Asked, FirmwareFile, identify
+from autop.identify import Asked, FirmwareFile, OwnFile, identify
 from autop.net.configurations import File, Refused
 from autop.net.image import OpenImage, UpgradeEar
 from autop.net.proof import Presented
@@ -57,7 +57,7 @@ class TftpConfigurations:
             self._observer.answered(Outcome.SERVED, Reason.NONE)
             return TftpFile(found.body, partial(self._complete, found, source))
         if isinstance(found, Refused):
-            self._observer.answered(found.outcome, found.reason)
+            self._observer.answered(found.outcome, found.reason, source)
         else:
             found.close()  # an image, which `asked_for` never asks for
         return None
@@ -78,4 +78,4 @@ def asked_for(name: bytes) -> Asked | None:
     """What a file name asks for; None for everything that is not served."""
     bare = name.removeprefix(b"/")
     asked = identify((b"/" if bare.startswith(b"autop/") else _ROOT) + bare)
-    return None if isinstance(asked, FirmwareFile) else asked
+    return None if isinstance(asked, FirmwareFile | OwnFile) else asked  # nobody logs in over TFTP

@@ -3,7 +3,7 @@
 import os
 
 from autop.identify import MacFile
-from autop.net.guard import Guard
+from autop.net.configurations import Refused
 from autop.net.proof import Presented
 from autop.sweep import MISSES
 from gateway.autop_guard import device_logins, guarded
@@ -11,6 +11,7 @@ from gateway.config import Config, parse
 from gateway.metrics import Metrics
 from gateway.refusals import RefusalBook
 from registry.mac import MacAddress
+from tests.autop.examples import MAC
 from tests.autop.test_login import configurations
 
 
@@ -27,6 +28,11 @@ async def test_the_algorithms_of_logins_are_the_configurations_in_its_order() ->
     assert offered(parse({"autop": {"login_algorithms": []}}, "test")) is None
 
 
+def is_late(found: object) -> bool:
+    assert isinstance(found, Refused)
+    return found.is_late
+
+
 async def test_a_sweep_is_counted_told_and_shown_while_it_lasts() -> None:
     told: list[str] = []
 
@@ -37,9 +43,11 @@ async def test_a_sweep_is_counted_told_and_shown_while_it_lasts() -> None:
         def cancel(self) -> None: ...
 
     metrics = Metrics("test")
-    guard: Guard = guarded(configurations(), RefusalBook(audit, lambda _seconds, _do: Never()), metrics)
+    http, tftp = guarded(configurations(), RefusalBook(audit, lambda _seconds, _do: Never()), metrics)
     for number in range(2 * MISSES):
-        await guard.find(MacFile("a" * 26, MacAddress(f"0C1105{number:06X}")), Presented("192.0.2.1"))
+        await tftp.find(MacFile("a" * 26, MacAddress(f"0C1105{number:06X}")), Presented("192.0.2.1"))
+    assert is_late(await tftp.find(MacFile("a" * 26, MAC), Presented("192.0.2.1")))
+    assert not is_late(await http.find(MacFile("a" * 26, MAC), Presented("192.0.2.1")))  # TFTP's sources can be forged
     shown = metrics.exposition().decode()
     assert told == ["autop autop.sweep source 192.0.2.1"]
     assert "portico_autop_sweeps_total 1.0\n" in shown
