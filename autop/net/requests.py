@@ -1,11 +1,10 @@
 """What a request's head alone says: whether it can be accepted at all, and who it says it is from."""
 
-import h11
-
+from autop.net.http import Request
 from autop.observer import Reason
 
 
-def unacceptable(request: h11.Request) -> tuple[int, Reason]:
+def unacceptable(request: Request) -> tuple[int, Reason]:
     """Status and reason if the head alone says no; 0 if it does not. The same for every target."""
     if request.http_version not in (b"1.1", b"1.0"):
         return 505, Reason.BAD_REQUEST
@@ -22,6 +21,6 @@ def unacceptable(request: h11.Request) -> tuple[int, Reason]:
     return 0, Reason.NONE
 
 
-def user_agent(request: h11.Request) -> str:
+def user_agent(request: Request) -> str:
     """The User-Agent, "" without one. Anybody may write anything there."""
     return next((value for name, value in request.headers if name == b"user-agent"), b"").decode("latin-1")
