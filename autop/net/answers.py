@@ -1,7 +1,7 @@
 """The answers of an autop listener: few, and each always the same bytes but for the date."""
 
 from autop.answer_plan import Plan
-from autop.net.http import Headers, Response
+from autop.http_messages import Headers, Response
 
 PRIVATE = (b"Cache-Control", b"private, no-store")
 

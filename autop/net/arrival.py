@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Callable
 
 from autop.fingerprint import entity_tags
+from autop.http_messages import Request
 from autop.net.acknowledgement import Acknowledgement
 from autop.net.configurations import File
-from autop.net.http import Request
 from autop.net.ports import FetchSink
 
 

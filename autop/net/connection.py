@@ -13,11 +13,12 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import cast
 
+from autop.http_messages import Request
 from autop.net.acknowledgement import FIRST_LOOK, LAST_LOOK
 from autop.net.answers import refusal
 from autop.net.arrival import Arrival
 from autop.net.deadline import Deadline
-from autop.net.http import Http, Malformed, Request
+from autop.net.http import Http, Malformed
 from autop.net.ports import Seat
 from autop.net.requests import unacceptable
 from autop.net.responder import Responder, Service

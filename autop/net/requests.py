@@ -1,6 +1,6 @@
 """What a request's head alone says: whether it can be accepted at all, and who it says it is from."""
 
-from autop.net.http import Request
+from autop.http_messages import Request
 from autop.observer import Reason
 
 

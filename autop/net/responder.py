@@ -7,12 +7,13 @@ from email.utils import formatdate
 from typing import Protocol
 
 from autop.answer_plan import Plan, plan
+from autop.http_messages import Request
 from autop.identify import identify
 from autop.net.answers import planned, refusal, unplanned
 from autop.net.arrival import Arrival
 from autop.net.configurations import File, Refused
 from autop.net.download import Downloads, pieces
-from autop.net.http import Http, Request
+from autop.net.http import Http
 from autop.net.image import OpenImage, UpgradeEar
 from autop.net.limits import ListenerLimits
 from autop.net.ports import FetchSink, FileSource

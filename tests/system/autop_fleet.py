@@ -50,7 +50,7 @@ async def _write(database: Path, vault: Vault, count: int) -> list[SeededDevice]
     store = await SqliteStore.open(database)
     try:
         added: list[SeededDevice] = []
-        puts: list[Put[Record]] = []
+        puts: list[Put] = []
         for number in range(count):
             site = f"s{number // SITE_DEVICES}"
             if number % SITE_DEVICES == 0:
