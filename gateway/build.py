@@ -22,6 +22,7 @@ from admin_api.net.server import AdminServer
 from admin_api.ports import AdminPorts
 from autop.catalogue import known_models
 from autop.net.configurations import Configurations
+from autop.net.known_files import KnownFiles
 from autop.net.listener import AutopListener
 from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
@@ -285,7 +286,11 @@ class Node:
         self._stack.push_async_callback(fetches.stop)
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
         self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
-        files = AutopListener(configurations=autop, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
+        known = KnownFiles()
+        read_model.subscribe(known.changed, known.clear)
+        files = AutopListener(
+            configurations=autop, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches, known=known
+        )
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"]))
         await self._listeners.accept("autop_http", files.connect, None)

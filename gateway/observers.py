@@ -93,9 +93,14 @@ class AutopNotes:
     def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
         self._metrics = metrics
         self._presence = presence
+        self._counts: dict[tuple[Outcome, Reason], Callable[[], None]] = {}
 
     def answered(self, outcome: Outcome, reason: Reason) -> None:
-        self._metrics.autop_requests.labels(outcome.value, reason.value or "none").inc()
+        count = self._counts.get((outcome, reason))
+        if count is None:
+            labels = outcome.value, reason.value or "none"
+            count = self._counts[outcome, reason] = self._metrics.autop_requests.labels(*labels).inc
+        count()
 
     def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:
         self._presence.seen(mac)

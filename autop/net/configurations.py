@@ -5,7 +5,7 @@ costs look-ups and no rendering.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -60,12 +60,13 @@ class BootstrapSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class File:
     """A file a device proved to be its own. The body holds its secrets.
 
     `confirms`: it names the token it was asked for with, the new one of the rotation at this version; 0: nothing to confirm.
     `is_bootstrap`: it is no configuration yet, and having it says nothing of the device.
+    `lasting`: until a record changes that `KnownFiles` watches, the same target leads to the same file.
     """
 
     mac: MacAddress
@@ -75,6 +76,7 @@ class File:
     live: LiveUpgrade | None = None
     confirms: int = 0
     is_bootstrap: bool = False
+    lasting: bool = field(default=False, compare=False)
 
     @property
     def is_configuration(self) -> bool:
@@ -121,6 +123,8 @@ class _Ingredients:
     dial_seconds: int = 0
     entered: Entered = ()
     live: LiveUpgrade | None = None
+    calls_peers: bool = False
+    """Whether addresses of bindings are in it, or will be once peers register."""
 
     def versions(self) -> tuple[object, ...]:
         account, site = self.account, self.site
@@ -268,7 +272,8 @@ class Configurations:
             return _Ingredients(device, rotation, account, site, live=live, entered=entered)
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
-        addresses = await self._addresses(record, place)
+        peers = lan_peers(record, place)
+        addresses = await self._addresses(peers)
         places = MAX_BUTTON_NUMBERS if model(record.model).button is ButtonKey.LOCAL_PARAM else 1
         return _Ingredients(
             device,
@@ -282,12 +287,13 @@ class Configurations:
             dial_seconds=place.dial_seconds if is_door else 0,
             entered=entered,
             live=live,
+            calls_peers=bool(peers),
         )
 
-    async def _addresses(self, device: Device, site: SiteFacts) -> dict[str, str]:
+    async def _addresses(self, peers: Sequence[Device]) -> dict[str, str]:
         """Account -> the LAN address that a peer called by IP last registered with."""
         found: dict[str, str] = {}
-        for peer in lan_peers(device, site):
+        for peer in peers:
             bindings = await self._records.get(AorBindings, peer.account)
             address = lan_address(bindings.record) if bindings is not None else ""
             if address:
@@ -298,7 +304,7 @@ class Configurations:
         """The device's contacts, as its phonebook fetches them every ten minutes."""
         record = device.record
         neighbours = await self._neighbours.of(record.site) if self._neighbours is not None else Neighbours(SiteFacts(()))
-        addresses = await self._addresses(record, neighbours.site)
+        addresses = await self._addresses(lan_peers(record, neighbours.site))
         key, versions = f"{record.key}.xml", (device.version, neighbours.serial, tuple(sorted(addresses.items())))
         cached = self._cache.get(key)
         if cached is not None and cached[0] == versions:
@@ -317,7 +323,8 @@ class Configurations:
             return cached[1]
         record = ingredients.device.record
         body = render(record, self._facts(ingredients, settings))
-        file = File(record.mac, body, strong_etag(body), live=ingredients.live)
+        lasting = not ingredients.calls_peers and ingredients.rotation is None
+        file = File(record.mac, body, strong_etag(body), live=ingredients.live, lasting=lasting)
         self._keep(key, versions, file)
         return file
 

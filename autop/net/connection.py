@@ -172,13 +172,24 @@ class Connection(asyncio.Protocol):
             self._refuse(status, reason, request.method)
             return
         self._state = _State.ANSWERING
-        self._task = self._loop.create_task(self._answer(request), name="autop answer")
+        assert self._responder is not None
+        # Requests that already wait behind this one get turns of the loop of their own, so that nobody takes it for long.
+        if self._http.has_unread or not self._responder.answer_known(request):
+            self._task = self._loop.create_task(self._answer(request), name="autop answer")
+        elif self._writable is None and self._has_arrived():
+            self._turn()
+        else:
+            self._task = self._loop.create_task(self._finish_answer(), name="autop answer")
 
     async def _answer(self, request: Request) -> None:
         assert self._responder is not None
         if not await self._responder.answer(request):
             self.abort()
             return
+        await self._finish_answer()
+
+    async def _finish_answer(self) -> None:
+        """The answer is written: wait until it is with the client, then go on."""
         if self.transport is None:
             return
         await self.drained()
@@ -187,30 +198,28 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_LOOK)
         self._task = None
-        self._next_request()
+        self._turn()
+        self._advance()
+        if self._state is _State.HEAD and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _has_arrived(self) -> bool:
         return self._arrival is None or self._arrival.look()
 
-    def _next_request(self) -> None:
-        """After an answer: the next request of this connection, or its end."""
-        transport = self.transport
-        if transport is None:
+    def _turn(self) -> None:
+        """After an answer: be ready for the next request of this connection, or end it."""
+        if self.transport is None:
             return
         follows = self._http.next_cycle()
         if follows is None:
             self._close()
-            return
-        if self._closing or not follows:
+        elif self._closing or not follows:
             self._linger(unread=self._http.has_unread)
-            return
-        self._state = _State.HEAD
-        self._deadline.set(self._loop.time() + self._limits.idle_seconds)
-        if self._http.has_begun:
-            self._head_begins()
-        self._advance()
-        if self._state is _State.HEAD and self.transport is not None and not self.transport.is_closing():
-            transport.resume_reading()
+        else:
+            self._state = _State.HEAD
+            self._deadline.set(self._loop.time() + self._limits.idle_seconds)
+            if self._http.has_begun:
+                self._head_begins()
 
     # -- refusals -------------------------------------------------------------------------------------------------
 

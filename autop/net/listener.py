@@ -11,6 +11,7 @@ from collections.abc import Callable
 from autop.net.connection import Connection
 from autop.net.download import Downloads
 from autop.net.image import UpgradeEar
+from autop.net.known_files import KnownFiles
 from autop.net.limits import ListenerLimits
 from autop.net.ports import FetchSink, FileSource, Seat
 from autop.net.responder import Service
@@ -29,12 +30,13 @@ class AutopListener:
         limits: ListenerLimits | None = None,
         ear: UpgradeEar | None = None,
         fetches: FetchSink | None = None,
+        known: KnownFiles | None = None,
     ) -> None:
         """`clock_wall` gives the seconds since the epoch for Date and `fetched`; `ear` is told what devices say of firmware.
-        `fetches` None: no history."""
+        `fetches` None: no history. `known` must be told of every change; None: every request is looked up anew."""
         self._limits = limits or ListenerLimits()
         self._downloads = Downloads(self._limits, lambda: len(self._connections))
-        self._service = Service(configurations, observer, clock_wall, self._limits, self._downloads, ear, fetches)
+        self._service = Service(configurations, observer, clock_wall, self._limits, self._downloads, ear, fetches, known)
         self._connections: set[Connection] = set()
         self._proven: set[Connection] = set()
         self._empty = asyncio.Event()

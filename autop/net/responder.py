@@ -15,6 +15,7 @@ from autop.net.configurations import File, Refused
 from autop.net.download import Downloads, pieces
 from autop.net.http import Http
 from autop.net.image import OpenImage, UpgradeEar
+from autop.net.known_files import KnownFiles
 from autop.net.limits import ListenerLimits
 from autop.net.ports import FetchSink, FileSource
 from autop.net.proof import Presented
@@ -25,9 +26,10 @@ from registry.errors import RegistryError
 FIRMWARE_TYPE = b"application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Service:
-    """What all connections of a listener share. `fetches` None: no history; `ear` None: no firmware."""
+    """What all connections of a listener share. `fetches` None: no history; `ear` None: no firmware; `known` None: every
+    request is looked up anew."""
 
     files: FileSource
     observer: AutopObserver
@@ -36,10 +38,15 @@ class Service:
     downloads: Downloads
     ear: UpgradeEar | None = None
     fetches: FetchSink | None = None
+    known: KnownFiles | None = None
+    _date: tuple[int, bytes] = (-1, b"")
 
     def date(self) -> bytes:
         """The value of Date."""
-        return formatdate(self.clock_wall(), usegmt=True).encode("ascii")
+        second = int(self.clock_wall())
+        if second != self._date[0]:
+            self._date = second, formatdate(second, usegmt=True).encode("ascii")
+        return self._date[1]
 
 
 class Wire(Protocol):
@@ -73,11 +80,23 @@ class Responder:
         self._peer = peer
         self._arrival = arrival
 
+    def answer_known(self, request: Request) -> bool:
+        """Write the answer at once, if memory has it; else False."""
+        service, transport = self._service, self._wire.transport
+        file = service.known.get(request.target) if service.known is not None else None
+        if file is None or transport is None:
+            return False
+        self._write(request, file, transport)
+        return True
+
     async def answer(self, request: Request) -> bool:
         """Write the answer. False: it cannot be completed, the connection is to be cut."""
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
-        found = await self._service.files.find(identify(request.target), Presented(self._peer))
+        loop, known = asyncio.get_running_loop(), self._service.known
+        asked_at, changes = loop.time(), known.changes if known is not None else 0
+        asked = identify(request.target)
+        found = await self._service.files.find(asked, Presented(self._peer))
+        if known is not None and isinstance(found, File):
+            known.put(request.target, asked, found, changes)
         if isinstance(found, Refused):
             # The same instant for every refusal: what the look-up cost must not show.
             await asyncio.sleep(asked_at + self._service.limits.refusal_seconds - loop.time())
