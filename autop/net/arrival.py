@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 
 from autop.fingerprint import entity_tags
@@ -9,6 +10,8 @@ from autop.http_messages import Request
 from autop.net.acknowledgement import Acknowledgement
 from autop.net.configurations import File
 from autop.net.ports import FetchSink
+
+_OURS = re.compile(rb'"([0-9a-f]{64})"')
 
 
 class Arrival:
@@ -23,7 +26,8 @@ class Arrival:
 
     def answered(self, request: Request, file: File, peer: str, transport: asyncio.Transport, *, is_held: bool) -> None:
         """The client has the file (304: `is_held`), or will have once its TCP has acknowledged all that was written."""
-        held = _held([value for name, value in request.headers if name == b"if-none-match"])
+        named = [value for name, value in request.headers if name == b"if-none-match"]
+        held = file.hash if named == [file.etag] else _held(named)
         if not is_held:
             # Where nobody can know whether it arrived, the fetch is not counted.
             with contextlib.suppress(OSError):
@@ -55,5 +59,5 @@ def _held(named: list[bytes]) -> str:
     if not tags or len(tags) != 1:
         return ""
     (tag,) = tags
-    text = tag.strip(b'"')
-    return text.decode("ascii") if len(text) == 64 and all(mark in b"0123456789abcdef" for mark in text) else ""
+    found = _OURS.fullmatch(tag)
+    return found[1].decode("ascii") if found else ""
