@@ -6,9 +6,10 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, Seat, within_descriptors
+from gateway.accept import AcceptLimits, Acceptor, Seat, within_descriptors
 from gateway.config import OFF, Listen
 from gateway.errors import StartError
+from gateway.handshakes import HandshakePlaces
 from gateway.welcome import address
 
 ACCEPTORS = 8

@@ -18,7 +18,8 @@ from autop.net.configurations import Configurations
 from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
 from autop.observer import Outcome, Reason
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
+from gateway.accept import AcceptLimits, Acceptor
+from gateway.handshakes import HandshakePlaces
 from registry.records import Account
 from tests.autop import examples
 
