@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import itertools
 import resource
 import socket
 import ssl
@@ -39,7 +40,9 @@ class AcceptLimits:
     strangers_per_source: int = 1024
     """A building behind one NAT comes back all at once after a restart."""
     pressed_seconds: float = 1.0
-    """How long a stranger may keep its seat when others wait for one."""
+    """How long a stranger may keep its seat without a step forward when others wait for one."""
+    queued_seconds: float = 3.0
+    """The same for one that waits for us: for a handshake place. Those who are less patient leave by themselves."""
     tls_seconds: float = 10.0
     """From the accept to the end of the TLS handshake."""
     user_timeout_seconds: float = 30.0
@@ -98,7 +101,10 @@ class Acceptor:
         self._handshakes = handshakes
         self._refused = refused
         self._limits = limits or AcceptLimits()
-        self._strangers: dict[Seat, None] = {}  # in order of arrival
+        self._owing: dict[Seat, None] = {}
+        """Strangers whose next step is theirs, in order of their last one."""
+        self._queued: dict[Seat, None] = {}
+        """Strangers who wait for a handshake place, in order of arrival."""
         self._sources: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
@@ -110,7 +116,7 @@ class Acceptor:
     @property
     def strangers(self) -> int:
         """Connections whose peer has proven nothing yet."""
-        return len(self._strangers)
+        return len(self._owing) + len(self._queued)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen on an IP literal; port 0 picks a free one. Returns what was bound. May be called for several addresses.
@@ -147,7 +153,8 @@ class Acceptor:
 
     def left(self, seat: Seat) -> None:
         """A seat is free again (`Seat.release`)."""
-        del self._strangers[seat]
+        self._owing.pop(seat, None)
+        self._queued.pop(seat, None)
         self._sources[seat.source] -= 1
         if not self._sources[seat.source]:
             del self._sources[seat.source]
@@ -182,7 +189,7 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> None:
         """The listening socket is readable."""
         for turn in range(AT_A_TIME):
-            full = len(self._strangers) >= self._limits.strangers
+            full = self.strangers >= self._limits.strangers
             # That somebody waits is certain in the first turn only.
             if not self._reading or (full and (turn or not self._make_room())):
                 return
@@ -203,17 +210,28 @@ class Acceptor:
             self._admit(connection, str(peer[0]))
 
     def _make_room(self) -> bool:
-        """Put out the stranger who came first, if its grace is over; else wait until it is."""
-        oldest = next(iter(self._strangers))
-        until = oldest.since + self._limits.pressed_seconds
+        """Put out the stranger who has kept us waiting longest, if its grace is over; else wait until one's is."""
+        limits = self._limits
+        ends = [
+            (seat.since + grace, seat)
+            for seats, grace in ((self._owing, limits.pressed_seconds), (self._queued, limits.queued_seconds))
+            for seat in itertools.islice(seats, 1)
+        ]
+        until, first = min(ends, key=lambda end: end[0])
         if until > asyncio.get_running_loop().time():
             self._pause(until)
             self._full = True
             return False
         self._refused("strangers")
-        oldest.end()
-        oldest.release()
+        first.end()
+        first.release()
         return True
+
+    def _step(self, seat: Seat, *, queued: bool = False) -> None:
+        """A stranger has come a step further: its time begins anew."""
+        if self._owing.pop(seat, seat) is None or self._queued.pop(seat, seat) is None:
+            seat.since = asyncio.get_running_loop().time()
+            (self._queued if queued else self._owing)[seat] = None
 
     def _admit(self, connection: socket.socket, host: str) -> None:
         loop = asyncio.get_running_loop()
@@ -224,7 +242,7 @@ class Acceptor:
             connection.close()
             return
         self._sources[seat.source] = held + 1
-        self._strangers[seat] = None
+        self._owing[seat] = None
         task = loop.create_task(self._bring(connection, seat))
         seat.end = task.cancel  # type: ignore[assignment]
         self._tasks.add(task)
@@ -249,7 +267,9 @@ class Acceptor:
             else:
                 async with asyncio.timeout(self._limits.tls_seconds):
                     await _heard(connection)
+                    self._step(seat, queued=True)
                     async with self._handshakes.place(seat.source, lambda: _gone(connection)):
+                        self._step(seat)
                         transport, _ = await loop.connect_accepted_socket(
                             lambda: self._connect(seat),
                             connection,
@@ -266,6 +286,7 @@ class Acceptor:
             seat.release()
             return
         seat.end = transport.abort
+        self._step(seat)
 
 
 def source_of(host: str) -> str:
