@@ -31,6 +31,7 @@ from autop.net.upgrade_clock import UpgradeClock
 from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
+from gateway.autop_admission import autop_admission
 from gateway.config import Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
@@ -271,6 +272,7 @@ class Node:
         one_time = OneTimeDelivery(store, vault)
         tokens = TokenRotations(FollowedStore(store, read_model))
         enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
+        gate, sample = autop_admission(self.metrics, self._listeners.handshakes, monotonic)
         autop = Configurations(
             read_model=read_model,
             vault=vault,
@@ -280,6 +282,7 @@ class Node:
             one_time=one_time,
             tokens=tokens,
             bootstraps=enrolling,
+            gate=gate,
         )
         fetches = FetchBook(store, read_model, vault, one_time, tokens)
         fetches.start()
@@ -343,7 +346,7 @@ class Node:
         add_node_gauges(self.metrics, core, sip, channel, visitors, bindings, self._tls)
         add_trunk_gauges(self.metrics, trunks)
         add_firmware_gauges(self.metrics, upgrade_clock, files)
-        lag = LagSampler(self.metrics.lag.observe, core.lag)
+        lag = LagSampler(self.metrics.lag.observe, core.lag, sample)
         lag.start()
         self._stack.callback(lag.stop)
         self._health = HealthApp(self.metrics, {"listeners": lambda: None if self._listeners.bound else "none"})

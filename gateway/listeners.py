@@ -29,7 +29,7 @@ class Listeners:
         self._wanted = wanted
         self._stack = stack
         self._refused = refused
-        self._handshakes = HandshakePlaces()
+        self.handshakes = HandshakePlaces()
         self.bound: dict[str, list[Address]] = {}
 
     def port(self, name: str) -> int:
@@ -51,7 +51,7 @@ class Listeners:
         acceptor = Acceptor(
             connect=connect,
             tls=tls,
-            handshakes=self._handshakes,
+            handshakes=self.handshakes,
             refused=lambda reason: self._refused(name, reason),
             limits=within_descriptors(limits or AcceptLimits(), ACCEPTORS),
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from autop.admission import Rank, rank
 from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
@@ -109,6 +110,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class SentAway:
+    """It is a device of ours, and is to come again after so many seconds."""
+
+    seconds: int
+
+
+Gate = Callable[[Rank, MacAddress, bool], int]
+"""`Admission.weigh` with the clock: rank, device, whether its bytes are known. 0: go on; else the seconds of Retry-After."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Ingredients:
     """All that a file is made of; equal ingredients make equal bytes. `rotation`: the file names its token, not the device's."""
 
@@ -148,6 +160,7 @@ class Configurations:
     `one_time` None: One-Time Autop waits until a node delivers it.
 
     `firmware` None: no upgrades. `tokens` None: a new token is good, but no file names it. `bootstraps` None: nobody enrols.
+    `gate` None: nobody is ever sent away.
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
     """
@@ -163,6 +176,7 @@ class Configurations:
         firmware: FirmwareSource | None = None,
         tokens: TokenRotations | None = None,
         bootstraps: BootstrapSource | None = None,
+        gate: Gate | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
@@ -174,6 +188,7 @@ class Configurations:
         self._tokens = tokens
         self._bootstraps = bootstraps
         self._proofs = Proofs(read_model, vault)
+        self._gate = gate
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
 
@@ -183,7 +198,7 @@ class Configurations:
         self._cache_room += sum(len(file.body) + _ENTRY_COST for _, file in self._cache.values())
         self._cache.clear()
 
-    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused:
+    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused | SentAway:
         """The file for what `identify` made of a request that came with `presented`.
 
         Never raises for anything a client or a record can cause."""
@@ -196,6 +211,9 @@ class Configurations:
                 return Refused(Outcome.REFUSED, Reason.NO_PROOF if known else Reason.NO_SUCH_FILE)
             if self._settings is None:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+            away = self._weigh(asked, proof.device.record)
+            if away:
+                return SentAway(away)
             if isinstance(asked, PhonebookFile):
                 return await self._phonebook(proof.device)
             if isinstance(asked, FirmwareFile):
@@ -237,6 +255,8 @@ class Configurations:
         if isinstance(found, Reason):
             return Refused(Outcome.REFUSED, found)
         return File(asked.mac, found, strong_etag(found), is_bootstrap=True)
+    def _weigh(self, asked: Asked | None, device: Device) -> int:
+        return self._gate(rank(asked, device.kind), device.mac, device.key in self._cache) if self._gate is not None else 0
 
     async def preview(self, mac: MacAddress, change: LinesChange | None = None) -> Preview | None:
         """The file this device would get now, or after `change`, for an operator who may see it. None: no such device, or no

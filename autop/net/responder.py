@@ -11,7 +11,7 @@ from autop.http_messages import Request
 from autop.identify import identify
 from autop.net.answers import planned, refusal, unplanned
 from autop.net.arrival import Arrival
-from autop.net.configurations import File, Refused
+from autop.net.configurations import File, Refused, SentAway
 from autop.net.download import Downloads, pieces
 from autop.net.http import Http
 from autop.net.image import OpenImage, UpgradeEar
@@ -105,7 +105,17 @@ class Responder:
             if transport is not None:
                 self._write(request, found, transport)
             return True
+        if isinstance(found, SentAway):
+            if self._wire.transport is not None:
+                self._wire.is_proven()
+                self._send_away(request, found.seconds, self._wire.transport)
+            return True
         return await self._download(request, found)
+
+    def _send_away(self, request: Request, seconds: int, transport: asyncio.Transport) -> None:
+        self._service.observer.answered(Outcome.LIMITED, Reason.BUSY)
+        response, body = refusal(503, self._service.date(), close=False, more=[(b"Retry-After", b"%d" % seconds)])
+        transport.write(self._http.answer(response, b"" if request.method == b"HEAD" else body))
 
     def _write(self, request: Request, found: File | Refused, transport: asyncio.Transport) -> None:
         service = self._service
@@ -153,10 +163,7 @@ class Responder:
             if wanted.with_body:
                 entered = service.downloads.enter(image.mac)
                 if not entered:
-                    service.observer.answered(Outcome.LIMITED, Reason.BUSY)
-                    wait = b"%d" % service.downloads.retry_after(image.mac)
-                    response, body = refusal(503, service.date(), close=False, more=[(b"Retry-After", wait)])
-                    transport.write(self._http.answer(response, body))
+                    self._send_away(request, service.downloads.retry_after(image.mac), transport)
                     return True
                 if not await image.begin():
                     self._write(request, Refused(Outcome.LIMITED, Reason.NO_SUCH_FILE), transport)
