@@ -1,9 +1,10 @@
 """A boot storm: devices that come back together after a power cut, each over a TLS connection of its own, with little patience.
 
 The node has just started and has rendered nothing. Goodput is full configurations a second, in bins of BIN_SECONDS as the devices
-see them. Demand exceeds the goodput in a bin if at its begin more devices have booted and wait than the best bin served: of these
-bins the worst one counts, as a share of the best. The clients are one process on the same machine: where it is late itself
-by more than MAX_LAG the figures are void.
+see them. Demand exceeds the goodput in a bin if at its begin more devices have booted and wait (and were not told to wait) than
+the best bin served: of these bins the worst one counts, as a share of the best. Beside it the same for each second of CPU time
+that the node got in the bin: on a machine that others use, this tells wasted work from a node that gets no turn. The clients
+are one process on the same machine: where it is late itself by more than MAX_LAG the figures are void.
 """
 
 import argparse
@@ -36,46 +37,59 @@ _METRICS = ("portico_connections_refused_total", "portico_autop_requests_total",
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """Configurations a second in the best bin, and in the worst of the bins in which more were wanted (None: there was none)."""
+    """Configurations a second (or a CPU second) in the best bin, and in the worst of those in which more were wanted (None: there
+    was none)."""
 
     peak: float
     worst: float | None
-    bins: tuple[int, ...]
+    bins: tuple[float, ...]
 
     @property
     def share(self) -> float | None:
-        return None if self.worst is None else self.worst / self.peak
+        return None if self.worst is None or not self.peak else self.worst / self.peak
 
 
-def goodput(provisioned: Sequence[tuple[float, float, int]], width: float = BIN_SECONDS) -> Goodput:
-    """Of (boot, configuration, tries) in seconds. The bin in which the last one was provisioned is no whole one."""
-    if not provisioned:
-        return Goodput(0.0, None, ())
-    ends = [end for _, end, _ in provisioned]
-    count = int(max(ends) / width)
-    bins = Counter(int(end / width) for end in ends)
-    whole = tuple(bins[number] for number in range(count))
-    best = max(whole, default=0)
-    crowded = [
-        whole[number] for number in range(count) if sum(boot < number * width <= end for boot, end, _ in provisioned) > best > 0
-    ]
-    return Goodput(best / width, min(crowded) / width if crowded else None, whole)
+def goodput(after: Aftermath, cpu: Sequence[tuple[float, float]] = (), width: float = BIN_SECONDS) -> Goodput:
+    """In bins of `width` seconds; the one in which the last device was served is no whole one. `cpu`: (seconds since the storm's
+    begin, CPU seconds so far) in order; empty: for each second of the clock."""
+    ends = [end for _, end, _ in after.provisioned]
+    count = int(max(ends, default=0.0) / width)
+    served = Counter(int(end / width) for end in ends)
+    best = max((served[number] for number in range(count)), default=0)
+
+    def is_crowded(start: float) -> bool:
+        wanting = sum(boot < start <= end for boot, end, _ in after.provisioned)
+        return wanting - sum(since < start <= until for since, until in after.away) > best > 0
+
+    spent = [_spent(cpu, number * width, (number + 1) * width) if cpu else width for number in range(count)]
+    rates = tuple(served[number] / spent[number] if spent[number] else 0.0 for number in range(count))
+    crowded = [number for number in range(count) if is_crowded(number * width)]
+    peak = max((rates[number] for number in (crowded if cpu else range(count))), default=0.0)
+    return Goodput(peak, min((rates[number] for number in crowded), default=None), rates)
+
+
+def _spent(cpu: Sequence[tuple[float, float]], start: float, stop: float) -> float:
+    within = [spent for when, spent in cpu if start <= when <= stop]
+    return within[-1] - within[0] if len(within) > 1 else 0.0
 
 
 class Watch(threading.Thread):
-    """Resident memory of a process, looked at four times a second; `most` and `first` in MiB."""
+    """A process, looked at eight times a second: `cpu` has (monotonic time, CPU seconds so far); resident memory at `first` and
+    at `most` in MiB."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self._pid = pid
         self._over = threading.Event()
         self.first = self.most = self._now()
+        self.cpu: list[tuple[float, float]] = []
 
     def _now(self) -> float:
         return int(Path(f"/proc/{self._pid}/statm").read_text().split()[1]) * 4096 / 2**20
 
     def run(self) -> None:
-        while not self._over.wait(0.25):
+        while not self._over.wait(0.125):
+            self.cpu.append((time.monotonic(), process_cpu_seconds(self._pid)))
             self.most = max(self.most, self._now())
 
     def stop(self) -> None:
@@ -90,6 +104,7 @@ class Result:
     devices: int
     aftermath: Aftermath
     cpu: float
+    cpu_at: list[tuple[float, float]]
     memory_before: float
     memory_most: float
     metrics: dict[str, float]
@@ -116,7 +131,8 @@ def weather(gateway: RunningGateway, storm: Storm) -> Result:
     time.sleep(1.0)
     watch.stop()
     spent = process_cpu_seconds(gateway.pid) - cpu
-    return Result(len(storm.devices), aftermath, spent, watch.first, watch.most, _metrics(gateway))
+    cpu_at = [(when - aftermath.began, so_far) for when, so_far in watch.cpu]
+    return Result(len(storm.devices), aftermath, spent, cpu_at, watch.first, watch.most, _metrics(gateway))
 
 
 def storm_of(devices: Sequence[SeededDevice], address: tuple[str, int], window: float, honour: float, most: float) -> Storm:
@@ -153,12 +169,12 @@ def run(console: Console, arguments: Sequence[str]) -> Outcome:
             with RunningGateway(folder, loopback_config("warning")) as gateway:
                 address = gateway.address("autop_https")
                 result = weather(gateway, storm_of(devices, address, window, options.honour, options.most))
-        good = goodput(result.aftermath.provisioned)
+        good = goodput(result.aftermath)
         usable = usable and result.aftermath.lag <= MAX_LAG and len(result.aftermath.provisioned) == options.devices
         for what, value in _rows(result, good).items():
             rows.setdefault(what, []).append(value)
         figures[f"within {window:g} s"] = _figures(result, good)
-        console.print(f"bins of {BIN_SECONDS:g} s: {good.bins}", highlight=False)
+        console.print(f"a second, in bins of {BIN_SECONDS:g} s: {[round(one) for one in good.bins]}", highlight=False)
         console.print(result.metrics, highlight=False)
     for what, values in rows.items():
         table.add_row(what, *values)
@@ -172,16 +188,22 @@ def _percentiles(values: Sequence[float]) -> str:
     return f"{cuts[49]:.2f} / {cuts[98]:.2f} / {max(values):.2f}"
 
 
+def _worst(good: Goodput) -> str:
+    return "demand never exceeded it" if good.share is None else f"{good.worst:.0f} ({100 * good.share:.0f} %)"
+
+
 def _rows(result: Result, good: Goodput) -> dict[str, str]:
     after = result.aftermath
     done = len(after.provisioned)
     grown = result.memory_most - result.memory_before
-    share = "demand never exceeded it" if good.share is None else f"{good.worst:.0f} ({100 * good.share:.0f} %)"
+    per_cpu = goodput(after, result.cpu_at)
     return {
         "provisioned": f"{done} of {result.devices}",
         "all done after, s": f"{max((end for _, end, _ in after.provisioned), default=0.0):.1f}",
         "goodput, best bin, per s": f"{good.peak:.0f}",
-        "worst bin while more were wanted, per s": share,
+        "worst bin while more were wanted, per s": _worst(good),
+        "best such bin, per CPU s": f"{per_cpu.peak:.0f}",
+        "worst such bin, per CPU s": _worst(per_cpu),
         "boot to configuration, s: p50 / p99 / most": _percentiles([end - boot for boot, end, _ in after.provisioned]),
         "tries of a device: mean / most": f"{sum(tries for *_, tries in after.provisioned) / max(done, 1):.2f} / "
         f"{max((tries for *_, tries in after.provisioned), default=0)}",
@@ -195,7 +217,7 @@ def _rows(result: Result, good: Goodput) -> dict[str, str]:
 def _figures(result: Result, good: Goodput) -> dict[str, object]:
     return {
         "rows": _rows(result, good),
-        "bins": good.bins,
+        "bins": [round(one, 1) for one in good.bins],
         "metrics": result.metrics,
         "retry_after": sorted(Counter(result.aftermath.returns).items()),
     }

@@ -43,12 +43,14 @@ class Storm:
 
 @dataclass(slots=True)
 class Aftermath:
-    """`provisioned`: (seconds from the storm's begin to the device's boot, to its configuration, tries). `returns`: seconds
-    after which devices were told to come again. `failures`: tries without a configuration, by reason. `lag`: how late
-    this process itself was at worst, in seconds."""
+    """`provisioned`: (seconds from the storm's begin, `began` on the monotonic clock, to the device's boot, to its configuration,
+    tries). `returns`: seconds after which devices were told to come again; `away`: when (from, to) those that heed it stay away.
+    `failures`: tries without a configuration, by reason. `lag`: how late this process itself was at worst, in seconds."""
 
     provisioned: list[tuple[float, float, int]] = field(default_factory=list, repr=False)
     returns: list[int] = field(default_factory=list, repr=False)
+    away: list[tuple[float, float]] = field(default_factory=list, repr=False)
+    began: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
     lag: float = 0.0
     seconds: float = 0.0
@@ -124,7 +126,7 @@ class Devices:
     async def run(self) -> Aftermath:
         print("ready", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        self._began = time.monotonic()
+        self._began = self.aftermath.began = time.monotonic()
         watch = asyncio.create_task(self._watch_lag())
         devices = [asyncio.create_task(self._device(*device)) for device in self._storm.devices]
         _, late = await asyncio.wait(devices, timeout=self._storm.most)
@@ -151,7 +153,12 @@ class Devices:
             wait = await self._try(source, path)
             if wait is None:
                 break
-            await asyncio.sleep(wait if wait and honours else chance.uniform(*BACK_OFF))
+            if wait and honours:
+                now = time.monotonic() - self._began
+                self.aftermath.away.append((now, now + wait))
+                await asyncio.sleep(wait)
+            else:
+                await asyncio.sleep(chance.uniform(*BACK_OFF))
         self.aftermath.provisioned.append((boot, time.monotonic() - self._began, tries))
 
     async def _try(self, source: str, path: str) -> int | None:

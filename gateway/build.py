@@ -24,6 +24,7 @@ from autop.catalogue import known_models
 from autop.net.configurations import Configurations
 from autop.net.known_files import KnownFiles
 from autop.net.listener import AutopListener
+from autop.net.look_ahead import look_ahead
 from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
 from autop.net.tokens import TokenRotations
@@ -283,6 +284,7 @@ class Node:
             tokens=tokens,
             bootstraps=enrolling,
             gate=gate,
+            ahead=look_ahead(read_model),
         )
         fetches = FetchBook(store, read_model, vault, one_time, tokens)
         fetches.start()

@@ -17,6 +17,7 @@ from autop.fingerprint import strong_etag
 from autop.identify import Asked, BootstrapFile, FirmwareFile, MacFile, PhonebookFile
 from autop.layers import Composed
 from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
+from autop.net.look_ahead import LookAhead
 from autop.net.neighbours import Neighbours
 from autop.net.one_time import OneTimeDelivery, one_time
 from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
@@ -160,7 +161,7 @@ class Configurations:
     `one_time` None: One-Time Autop waits until a node delivers it.
 
     `firmware` None: no upgrades. `tokens` None: a new token is good, but no file names it. `bootstraps` None: nobody enrols.
-    `gate` None: nobody is ever sent away.
+    `gate` None: nobody is ever sent away. `ahead` None: records are loaded one by one.
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
     """
@@ -177,6 +178,7 @@ class Configurations:
         tokens: TokenRotations | None = None,
         bootstraps: BootstrapSource | None = None,
         gate: Gate | None = None,
+        ahead: LookAhead | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
@@ -189,6 +191,7 @@ class Configurations:
         self._bootstraps = bootstraps
         self._proofs = Proofs(read_model, vault)
         self._gate = gate
+        self._ahead = ahead
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
 
@@ -214,6 +217,8 @@ class Configurations:
             away = self._weigh(asked, proof.device.record)
             if away:
                 return SentAway(away)
+            if self._ahead is not None:
+                self._ahead(proof.device.record)
             if isinstance(asked, PhonebookFile):
                 return await self._phonebook(proof.device)
             if isinstance(asked, FirmwareFile):
@@ -255,6 +260,7 @@ class Configurations:
         if isinstance(found, Reason):
             return Refused(Outcome.REFUSED, found)
         return File(asked.mac, found, strong_etag(found), is_bootstrap=True)
+
     def _weigh(self, asked: Asked | None, device: Device) -> int:
         return self._gate(rank(asked, device.kind), device.mac, device.key in self._cache) if self._gate is not None else 0
 
