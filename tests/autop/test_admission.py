@@ -39,17 +39,11 @@ def test_ranks() -> None:
 
 
 def test_one_late_sample_is_no_load_and_one_good_one_ends_it() -> None:
-    admission = Admission()
-    admission.sample(5.0, 0.0)
-    assert admission.pressure is Pressure.CALM
-    admission.sample(5.0, 0.0)
-    assert admission.pressure is Pressure.BUSY
-    admission.sample(0.0, 2.0)
-    assert admission.pressure is Pressure.BUSY
-    admission.sample(0.0, 2.0)
-    assert admission.pressure is Pressure.OVERLOADED
-    admission.sample(0.0, 0.0)
-    assert admission.pressure is Pressure.CALM
+    admission, said = Admission(), []
+    for lag, delay in ((5.0, 0.0), (5.0, 0.0), (0.0, 2.0), (0.0, 2.0), (0.0, 0.0)):
+        admission.sample(lag, delay)
+        said.append(admission.pressure)
+    assert said == [Pressure.CALM, Pressure.BUSY, Pressure.BUSY, Pressure.OVERLOADED, Pressure.CALM]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def seed(state: Path, count: int) -> list[SeededDevice]:
     folder = open_state(state)
     try:
         vault = Vault(key_file(folder.master_key), os.urandom)
-        return asyncio.run(_write(folder.database, vault, count))
+        with ThreadPoolExecutor(1) as aside:  # whoever calls may have a loop that runs
+            return aside.submit(asyncio.run, _write(folder.database, vault, count)).result()
     finally:
         folder.lock.close()
 
