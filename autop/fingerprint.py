@@ -41,7 +41,7 @@ def none_match_fails(values: Iterable[bytes], etag: bytes) -> bool:
     listed = tuple(values)
     if not listed:
         return False
-    if len(listed) == 1 and listed[0].strip(b" \t") == b"*":
+    if len(listed) == 1 and (listed[0] == etag or listed[0].strip(b" \t") == b"*"):
         return True
     tags = entity_tags(listed)
     return tags is not None and etag.removeprefix(b"W/") in tags

@@ -13,17 +13,22 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import itertools
 import resource
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from gateway.handshakes import HandshakePlaces, Left
 
 BACKLOG = 1024
 AT_A_TIME = 100
 """Connections taken in one turn of the loop, so that a flood leaves others theirs."""
 RETRY = 0.2
 """Seconds until accepting is tried again after the system had no descriptor left."""
+_ESTABLISHED = 1
+"""TCP_ESTABLISHED, the first octet of TCP_INFO (tcp(7))."""
 _NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -35,7 +40,9 @@ class AcceptLimits:
     strangers_per_source: int = 1024
     """A building behind one NAT comes back all at once after a restart."""
     pressed_seconds: float = 1.0
-    """How long a stranger may keep its seat when others wait for one."""
+    """How long a stranger may keep its seat without a step forward when others wait for one."""
+    queued_seconds: float = 3.0
+    """The same for one that waits for us: for a handshake place. Those who are less patient leave by themselves."""
     tls_seconds: float = 10.0
     """From the accept to the end of the TLS handshake."""
     user_timeout_seconds: float = 30.0
@@ -46,90 +53,10 @@ class AcceptLimits:
     """TCP_NOTSENT_LOWAT: unsent octets that the kernel may hold, 0 as many as it likes."""
 
 
-class _Source:
-    """One source's share of the places. `waiting` want one of them, `members` want or have one."""
-
-    __slots__ = ("free", "members", "waiting")
-
-    def __init__(self, places: int) -> None:
-        self.free = asyncio.Semaphore(places)
-        self.waiting = self.members = 0
-
-
 def within_descriptors(limits: AcceptLimits, listeners: int) -> AcceptLimits:
     """The same limits, but such that the strangers of so many listeners never hold more than a quarter of our descriptors."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4 // listeners
     return replace(limits, strangers=min(limits.strangers, most), strangers_per_source=min(limits.strangers_per_source, most))
-
-
-class HandshakePlaces:
-    """TLS handshakes at once, on all listeners of the node together. `place` waits for one."""
-
-    def __init__(self, places: int = 50, per_source: int = 25, pressed_seconds: float = 1.0) -> None:
-        self._free = asyncio.Semaphore(places)
-        self._per_source = per_source
-        self._grace = pressed_seconds
-        self._sources: dict[str, _Source] = {}
-        self._holders: dict[asyncio.Task[None], tuple[float, _Source]] = {}
-        self._waiting = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    @contextlib.asynccontextmanager
-    async def place(self, name: str) -> AsyncIterator[None]:
-        """Hold a place while inside. Who holds one beyond the grace while others wait is cancelled."""
-        source = self._sources.setdefault(name, _Source(self._per_source))
-        source.members += 1
-        try:
-            await self._wait_for_share(source)
-            try:
-                await self._wait_for_place()
-                task = _this_task()
-                self._holders[task] = (asyncio.get_running_loop().time(), source)
-                self._press()  # so that this one's time is watched too
-                try:
-                    yield
-                finally:
-                    del self._holders[task]
-                    self._free.release()
-            finally:
-                source.free.release()
-        finally:
-            source.members -= 1
-            if not source.members:
-                del self._sources[name]
-
-    async def _wait_for_share(self, source: _Source) -> None:
-        source.waiting += 1
-        try:
-            self._press()
-            await source.free.acquire()
-        finally:
-            source.waiting -= 1
-
-    async def _wait_for_place(self) -> None:
-        self._waiting += 1
-        try:
-            self._press()
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-
-    def _press(self) -> None:
-        """Put out who overstayed, as many as wait; look again when the next one will have."""
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        wanted = self._waiting if self._free.locked() else 0
-        for task, (since, source) in self._holders.items():  # in order of arrival
-            if wanted <= 0 and not (source.waiting and source.free.locked()):
-                continue
-            if since + self._grace > loop.time():
-                self._timer = loop.call_at(since + self._grace, self._press)
-                return
-            if not task.cancelling():
-                task.cancel()
-            wanted -= 1
 
 
 class Seat:
@@ -157,7 +84,7 @@ class Acceptor:
     """One listener's TCP sockets. `connect(seat)` makes the asyncio protocol of a connection, which owns it from then on.
 
     `tls` None: plain TCP. `refused(reason)` counts: "strangers-per-source", "strangers" (put out for
-    a newcomer), "pressed" (put out of its handshake), "handshake", "no-descriptor".
+    a newcomer), "pressed" (put out of its handshake), "left" (gone while it waited for one), "handshake", "no-descriptor".
     """
 
     def __init__(
@@ -174,7 +101,10 @@ class Acceptor:
         self._handshakes = handshakes
         self._refused = refused
         self._limits = limits or AcceptLimits()
-        self._strangers: dict[Seat, None] = {}  # in order of arrival
+        self._owing: dict[Seat, None] = {}
+        """Strangers whose next step is theirs, in order of their last one."""
+        self._queued: dict[Seat, None] = {}
+        """Strangers who wait for a handshake place, in order of arrival."""
         self._sources: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
@@ -186,7 +116,7 @@ class Acceptor:
     @property
     def strangers(self) -> int:
         """Connections whose peer has proven nothing yet."""
-        return len(self._strangers)
+        return len(self._owing) + len(self._queued)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen on an IP literal; port 0 picks a free one. Returns what was bound. May be called for several addresses.
@@ -223,7 +153,8 @@ class Acceptor:
 
     def left(self, seat: Seat) -> None:
         """A seat is free again (`Seat.release`)."""
-        del self._strangers[seat]
+        self._owing.pop(seat, None)
+        self._queued.pop(seat, None)
         self._sources[seat.source] -= 1
         if not self._sources[seat.source]:
             del self._sources[seat.source]
@@ -258,7 +189,7 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> None:
         """The listening socket is readable."""
         for turn in range(AT_A_TIME):
-            full = len(self._strangers) >= self._limits.strangers
+            full = self.strangers >= self._limits.strangers
             # That somebody waits is certain in the first turn only.
             if not self._reading or (full and (turn or not self._make_room())):
                 return
@@ -272,20 +203,35 @@ class Acceptor:
                     self._pause(asyncio.get_running_loop().time() + RETRY)
                     return
                 continue  # the peer gave up before we came to it
+            if _gone(connection):  # its patience ended in the kernel's queue
+                self._refused("left")
+                connection.close()
+                continue
             self._admit(connection, str(peer[0]))
 
     def _make_room(self) -> bool:
-        """Put out the stranger who came first, if its grace is over; else wait until it is."""
-        oldest = next(iter(self._strangers))
-        until = oldest.since + self._limits.pressed_seconds
+        """Put out the stranger who has kept us waiting longest, if its grace is over; else wait until one's is."""
+        limits = self._limits
+        ends = [
+            (seat.since + grace, seat)
+            for seats, grace in ((self._owing, limits.pressed_seconds), (self._queued, limits.queued_seconds))
+            for seat in itertools.islice(seats, 1)
+        ]
+        until, first = min(ends, key=lambda end: end[0])
         if until > asyncio.get_running_loop().time():
             self._pause(until)
             self._full = True
             return False
         self._refused("strangers")
-        oldest.end()
-        oldest.release()
+        first.end()
+        first.release()
         return True
+
+    def _step(self, seat: Seat, *, queued: bool = False) -> None:
+        """A stranger has come a step further: its time begins anew."""
+        if self._owing.pop(seat, seat) is None or self._queued.pop(seat, seat) is None:
+            seat.since = asyncio.get_running_loop().time()
+            (self._queued if queued else self._owing)[seat] = None
 
     def _admit(self, connection: socket.socket, host: str) -> None:
         loop = asyncio.get_running_loop()
@@ -296,7 +242,7 @@ class Acceptor:
             connection.close()
             return
         self._sources[seat.source] = held + 1
-        self._strangers[seat] = None
+        self._owing[seat] = None
         task = loop.create_task(self._bring(connection, seat))
         seat.end = task.cancel  # type: ignore[assignment]
         self._tasks.add(task)
@@ -321,7 +267,9 @@ class Acceptor:
             else:
                 async with asyncio.timeout(self._limits.tls_seconds):
                     await _heard(connection)
-                    async with self._handshakes.place(seat.source):
+                    self._step(seat, queued=True)
+                    async with self._handshakes.place(seat.source, lambda: _gone(connection)):
+                        self._step(seat)
                         transport, _ = await loop.connect_accepted_socket(
                             lambda: self._connect(seat),
                             connection,
@@ -329,11 +277,16 @@ class Acceptor:
                             ssl_handshake_timeout=self._limits.tls_seconds,
                             ssl_shutdown_timeout=self._limits.tls_seconds,
                         )
+        except Left:
+            self._refused("left")
+            seat.release()
+            return
         except OSError:  # also ssl.SSLError and TimeoutError
             self._refused("handshake")
             seat.release()
             return
         seat.end = transport.abort
+        self._step(seat)
 
 
 def source_of(host: str) -> str:
@@ -358,8 +311,16 @@ def _tune(connection: socket.socket, limits: AcceptLimits) -> None:
         connection.setsockopt(tcp, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
 
 
+def _gone(connection: socket.socket) -> bool:
+    """Whether the peer has closed or reset: what it said before is not worth an answer. TLS has no half-close."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
+
+
 async def _heard(connection: socket.socket) -> None:
     """Wait until the peer has said something, without reading it."""
+    with contextlib.suppress(BlockingIOError):
+        connection.recv(1, socket.MSG_PEEK)
+        return
     loop = asyncio.get_running_loop()
     heard: asyncio.Future[None] = loop.create_future()
     loop.add_reader(connection.fileno(), _settle, heard)
@@ -372,9 +333,3 @@ async def _heard(connection: socket.socket) -> None:
 def _settle(heard: asyncio.Future[None]) -> None:
     if not heard.done():
         heard.set_result(None)
-
-
-def _this_task() -> asyncio.Task[None]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task

@@ -22,7 +22,9 @@ from admin_api.net.server import AdminServer
 from admin_api.ports import AdminPorts
 from autop.catalogue import known_models
 from autop.net.configurations import Configurations
+from autop.net.known_files import KnownFiles
 from autop.net.listener import AutopListener
+from autop.net.look_ahead import look_ahead
 from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
 from autop.net.tokens import TokenRotations
@@ -30,6 +32,7 @@ from autop.net.upgrade_clock import UpgradeClock
 from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
+from gateway.autop_admission import autop_admission
 from gateway.autop_guard import device_logins, guarded, refusal_book
 from gateway.config import Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
@@ -272,6 +275,7 @@ class Node:
         one_time = OneTimeDelivery(store, vault)
         tokens = TokenRotations(FollowedStore(store, read_model))
         enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
+        gate, sample = autop_admission(self.metrics, self._listeners.handshakes, monotonic)
         autop = Configurations(
             read_model=read_model,
             vault=vault,
@@ -281,6 +285,8 @@ class Node:
             one_time=one_time,
             tokens=tokens,
             bootstraps=enrolling,
+            gate=gate,
+            ahead=look_ahead(read_model),
             logins=device_logins(config, _derived(node_secret, b"autop login"), entropy),
         )
         fetches = FetchBook(store, read_model, vault, one_time, tokens)
@@ -289,7 +295,11 @@ class Node:
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
         self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
         for_http, for_tftp = guarded(autop, refusals, self.metrics)
-        files = AutopListener(configurations=for_http, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches)
+        known = KnownFiles()
+        read_model.subscribe(known.changed, known.clear)
+        files = AutopListener(
+            configurations=for_http, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches, known=known
+        )
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"], config.tls.device_ca))
         await self._listeners.accept("autop_http", files.connect, None)
@@ -342,7 +352,7 @@ class Node:
         add_node_gauges(self.metrics, core, sip, channel, visitors, bindings, self._tls)
         add_trunk_gauges(self.metrics, trunks)
         add_firmware_gauges(self.metrics, upgrade_clock, files)
-        lag = LagSampler(self.metrics.lag.observe, core.lag)
+        lag = LagSampler(self.metrics.lag.observe, core.lag, sample)
         lag.start()
         self._stack.callback(lag.stop)
         self._health = HealthApp(self.metrics, {"listeners": lambda: None if self._listeners.bound else "none"})

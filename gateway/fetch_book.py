@@ -45,17 +45,26 @@ class FetchBook:
         self._one_time = one_time
         self._tokens = tokens
         self._waiting: OrderedDict[tuple[str, int], _Waiting] = OrderedDict()
+        self._newest: dict[str, int] = {}
+        """By MAC: the serial of the last fetch that waits."""
         self._serial = 0
         self._gathering = Gathering("fetches", self._write, lambda: len(self._waiting))
 
     def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str, transport: str = "") -> None:
         """A device has these bytes, as of now."""
         if len(self._waiting) >= MAX_WAITING:
-            self._waiting.popitem(last=False)
+            (mac, serial), _ = self._waiting.popitem(last=False)
+            if self._newest.get(mac) == serial:
+                del self._newest[mac]
             _log.error("a fetch was not kept: the store has been down too long")
+        mac = file.mac.text
+        before = self._waiting.get((mac, self._newest.get(mac, 0)))
+        if not complete and before is not None and not before[1].complete and before[0] == file:
+            return  # it says again what is not even written yet
         self._serial += 1
         fetched = Fetched(file.mac, "", file.hash, wall, peer[:64], complete, held, transport=transport)
-        self._waiting[file.mac.text, self._serial] = (file, fetched)
+        self._newest[mac] = self._serial
+        self._waiting[mac, self._serial] = (file, fetched)
         self._gathering.wake()
 
     @property
@@ -86,6 +95,8 @@ class FetchBook:
             await self._keep(tuple(chosen.values()))
             for key in keys:
                 self._waiting.pop(key, None)
+                if self._newest.get(key[0]) == key[1]:
+                    del self._newest[key[0]]
 
     async def _confirm(self, entries: list[_Waiting]) -> None:
         """A complete fetch with a new token ends the old one. A request with it is not enough: HEAD and what breaks off show that

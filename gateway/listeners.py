@@ -6,9 +6,10 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces, Seat, within_descriptors
+from gateway.accept import AcceptLimits, Acceptor, Seat, within_descriptors
 from gateway.config import OFF, Listen
 from gateway.errors import StartError
+from gateway.handshakes import HandshakePlaces
 from gateway.welcome import address
 
 ACCEPTORS = 8
@@ -28,7 +29,7 @@ class Listeners:
         self._wanted = wanted
         self._stack = stack
         self._refused = refused
-        self._handshakes = HandshakePlaces()
+        self.handshakes = HandshakePlaces()
         self.bound: dict[str, list[Address]] = {}
 
     def port(self, name: str) -> int:
@@ -50,7 +51,7 @@ class Listeners:
         acceptor = Acceptor(
             connect=connect,
             tls=tls,
-            handshakes=self._handshakes,
+            handshakes=self.handshakes,
             refused=lambda reason: self._refused(name, reason),
             limits=within_descriptors(limits or AcceptLimits(), ACCEPTORS),
         )

@@ -99,9 +99,14 @@ class AutopNotes:
         self._metrics = metrics
         self._presence = presence
         self._refusals = refusals
+        self._counts: dict[tuple[Outcome, Reason], Callable[[], None]] = {}
 
     def answered(self, outcome: Outcome, reason: Reason, peer: str = "") -> None:
-        self._metrics.autop_requests.labels(outcome.value, reason.value or "none").inc()
+        count = self._counts.get((outcome, reason))
+        if count is None:
+            labels = outcome.value, reason.value or "none"
+            count = self._counts[outcome, reason] = self._metrics.autop_requests.labels(*labels).inc
+        count()
         if outcome is Outcome.REFUSED and reason not in _NO_REFUSALS:
             self._refusals.refused(peer, reason)
 

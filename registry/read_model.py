@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from registry.store import Change, Record, Store, Stored, check_unique
@@ -152,6 +153,20 @@ class ReadModel:
         id_ = (kind.__name__, index, value)
         return cast(Stored[R] | None, await self._share(id_, lambda: self._load_unique(id_, kind, index, value)))
 
+    def fetch_ahead(self, *wanted: tuple[type[Record], str]) -> None:
+        """Begin to load what is not in memory of these kinds and keys, all at once: who then asks for one after the other waits
+        for the store once. A failure comes out at whoever asks."""
+        for kind, key in wanted:
+            id_ = (kind.__name__, key)
+            if isinstance(self.peek(kind, key), Missing):
+                self._begin(id_, partial(self._load, id_, kind, key))
+
+    def fetch_ahead_unique(self, kind: type[Record], index: str, value: str) -> None:
+        """As `fetch_ahead`, by a unique index. Raises ValueError where `index` is none."""
+        if isinstance(self.peek_unique(kind, index, value), Missing):
+            id_ = (kind.__name__, index, value)
+            self._begin(id_, partial(self._load_unique, id_, kind, index, value))
+
     def apply(self, change: Change) -> None:
         """Forget what `change` made untrue, then tell the subscribers.
 
@@ -226,13 +241,16 @@ class ReadModel:
             del self._loads[id_]
 
     async def _share(self, id_: _Id, load: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        # Shielded: one caller's cancellation must not end the load for the others.
+        return await asyncio.shield(self._begin(id_, load))
+
+    def _begin(self, id_: _Id, load: Callable[[], Coroutine[Any, Any, Any]]) -> "asyncio.Task[Any]":
         task = self._loads.get(id_)
         if task is None:
             task = asyncio.ensure_future(load())
             task.add_done_callback(_note_error)
             self._loads[id_] = task
-        # Shielded: one caller's cancellation must not end the load for the others.
-        return await asyncio.shield(task)
+        return task
 
     async def _load(self, id_: _Id, kind: type[R], key: str) -> Stored[R] | None:
         try:

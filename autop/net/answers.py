@@ -1,8 +1,7 @@
-"""The answers of an autop listener as h11 events: few, and each always the same bytes but for the date."""
-
-import h11
+"""The answers of an autop listener: few, and each always the same bytes but for the date."""
 
 from autop.answer_plan import Plan
+from autop.http_messages import Headers, Response
 
 PRIVATE = (b"Cache-Control", b"private, no-store")
 
@@ -19,10 +18,8 @@ _TEXTS = {
     505: b"HTTP version not supported\n",
 }
 
-Headers = list[tuple[bytes, bytes]]
 
-
-def refusal(status: int, date: bytes, *, close: bool, more: Headers | None = None) -> tuple[h11.Response, bytes]:
+def refusal(status: int, date: bytes, *, close: bool, more: Headers | None = None) -> tuple[Response, bytes]:
     """An answer without a file. 404 (401 where the target holds no token) is the one for everything that is not a proven device's
     own file. `more`: its own headers."""
     body = _TEXTS[status]
@@ -37,20 +34,20 @@ def refusal(status: int, date: bytes, *, close: bool, more: Headers | None = Non
         headers.append((b"Allow", b"GET, HEAD"))
     if close:
         headers.append((b"Connection", b"close"))
-    return h11.Response(status_code=status, headers=headers), body
+    return Response(status, headers), body
 
 
-def planned(wanted: Plan, etag: bytes, content_type: bytes, date: bytes) -> h11.Response:
+def planned(wanted: Plan, etag: bytes, content_type: bytes, date: bytes) -> Response:
     """The head of an answer with a file, or a part of it (200, 206), or of one that says the client has it (304)."""
     headers: Headers = [(b"Date", date), (b"ETag", etag), PRIVATE]
     if wanted.status != 304:
         headers += [(b"Content-Type", content_type), (b"Content-Length", b"%d" % wanted.length), (b"Accept-Ranges", b"bytes")]
     if wanted.content_range:
         headers.append((b"Content-Range", wanted.content_range))
-    return h11.Response(status_code=wanted.status, headers=headers)
+    return Response(wanted.status, headers)
 
 
-def unplanned(wanted: Plan, etag: bytes, date: bytes) -> tuple[h11.Response, bytes]:
+def unplanned(wanted: Plan, etag: bytes, date: bytes) -> tuple[Response, bytes]:
     """412 or 416: a proven device's own conditions say no."""
     more: Headers = [(b"ETag", etag)]
     if wanted.content_range:

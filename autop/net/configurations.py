@@ -5,10 +5,11 @@ costs look-ups and no rendering.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from autop.admission import Rank, rank
 from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
@@ -17,6 +18,7 @@ from autop.identify import Asked, BootstrapFile, FirmwareFile, OwnFile, Phoneboo
 from autop.layers import Composed
 from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
 from autop.net.login import Logins
+from autop.net.look_ahead import LookAhead
 from autop.net.neighbours import Neighbours
 from autop.net.one_time import OneTimeDelivery, one_time
 from autop.net.operator_lines import Entered, LinesChange, Records, changed, entered_for, opened
@@ -62,12 +64,13 @@ class BootstrapSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class File:
     """A file a device proved to be its own. The body holds its secrets.
 
     `confirms`: it names the token it was asked for with, the new one of the rotation at this version; 0: nothing to confirm.
     `is_bootstrap`: it is no configuration yet, and having it says nothing of the device.
+    `lasting`: until a record changes that `KnownFiles` watches, the same target leads to the same file.
     """
 
     mac: MacAddress
@@ -77,6 +80,7 @@ class File:
     live: LiveUpgrade | None = None
     confirms: int = 0
     is_bootstrap: bool = False
+    lasting: bool = field(default=False, compare=False)
 
     @property
     def is_configuration(self) -> bool:
@@ -112,6 +116,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class SentAway:
+    """It is a device of ours, and is to come again after so many seconds."""
+
+    seconds: int
+
+
+Gate = Callable[[Rank, MacAddress, bool], int]
+"""`Admission.weigh` with the clock: rank, device, whether its bytes are known. 0: go on; else the seconds of Retry-After."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Ingredients:
     """All that a file is made of; equal ingredients make equal bytes. `rotation`: the file names its token, not the device's."""
 
@@ -126,6 +141,8 @@ class _Ingredients:
     dial_seconds: int = 0
     entered: Entered = ()
     live: LiveUpgrade | None = None
+    calls_peers: bool = False
+    """Whether addresses of bindings are in it, or will be once peers register."""
 
     def versions(self) -> tuple[object, ...]:
         account, site = self.account, self.site
@@ -150,6 +167,7 @@ class Configurations:
 
     `firmware` None: no upgrades. `tokens` None: a new token is good, but no file names it. `bootstraps` None: nobody enrols.
     `logins` None: devices prove themselves by a token or a certificate only.
+    `gate` None: nobody is ever sent away. `ahead` None: records are loaded one by one.
     `settings` None: nobody is served until `use_settings`. A node learns its own addresses only while it starts, and a device
     must never apply one that is half known.
     """
@@ -166,6 +184,8 @@ class Configurations:
         tokens: TokenRotations | None = None,
         bootstraps: BootstrapSource | None = None,
         logins: Logins | None = None,
+        gate: Gate | None = None,
+        ahead: LookAhead | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._records = read_model
@@ -177,6 +197,8 @@ class Configurations:
         self._tokens = tokens
         self._bootstraps = bootstraps
         self._proofs = Proofs(read_model, vault, logins)
+        self._gate = gate
+        self._ahead = ahead
         self._cache: OrderedDict[str, tuple[tuple[object, ...], File]] = OrderedDict()
         self._cache_room = cache_bytes
 
@@ -186,17 +208,17 @@ class Configurations:
         self._cache_room += sum(len(file.body) + _ENTRY_COST for _, file in self._cache.values())
         self._cache.clear()
 
-    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused:
+    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused | SentAway:
         """The file for what `identify` made of a request that came with `presented`.
 
         Never raises for anything a client or a record can cause."""
         found = await self._find(asked, presented)
-        if isinstance(found, Refused) and isinstance(asked, OwnFile):
+        if isinstance(asked, OwnFile) and isinstance(found, Refused) and not isinstance(found, SentAway):
             stale = found.reason is Reason.STALE_LOGIN
             return replace(found, challenges=self._proofs.challenges(presented, stale=stale))
         return found
 
-    async def _find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused:
+    async def _find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused | SentAway:
         try:
             if isinstance(asked, BootstrapFile):
                 return await self._bootstrap(asked, presented)
@@ -205,6 +227,11 @@ class Configurations:
                 return Refused(Outcome.REFUSED, proof)
             if self._settings is None:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
+            away = self._weigh(asked, proof.device.record)
+            if away:
+                return SentAway(away)
+            if self._ahead is not None:
+                self._ahead(proof.device.record)
             if isinstance(asked, PhonebookFile):
                 return await self._phonebook(proof.device)
             if isinstance(asked, FirmwareFile):
@@ -247,6 +274,9 @@ class Configurations:
             return Refused(Outcome.REFUSED, found)
         return File(asked.mac, found, strong_etag(found), is_bootstrap=True)
 
+    def _weigh(self, asked: Asked | None, device: Device) -> int:
+        return self._gate(rank(asked, device.kind), device.mac, device.key in self._cache) if self._gate is not None else 0
+
     async def preview(self, mac: MacAddress, change: LinesChange | None = None) -> Preview | None:
         """The file this device would get now, or after `change`, for an operator who may see it. None: no such device, or no
         settings yet. Sends nothing on its way.
@@ -281,7 +311,8 @@ class Configurations:
             return _Ingredients(device, rotation, account, site, live=live, entered=entered)
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
-        addresses = await self._addresses(record, place)
+        peers = lan_peers(record, place)
+        addresses = await self._addresses(peers)
         places = MAX_BUTTON_NUMBERS if model(record.model).button is ButtonKey.LOCAL_PARAM else 1
         return _Ingredients(
             device,
@@ -295,12 +326,13 @@ class Configurations:
             dial_seconds=place.dial_seconds if is_door else 0,
             entered=entered,
             live=live,
+            calls_peers=bool(peers),
         )
 
-    async def _addresses(self, device: Device, site: SiteFacts) -> dict[str, str]:
+    async def _addresses(self, peers: Sequence[Device]) -> dict[str, str]:
         """Account -> the LAN address that a peer called by IP last registered with."""
         found: dict[str, str] = {}
-        for peer in lan_peers(device, site):
+        for peer in peers:
             bindings = await self._records.get(AorBindings, peer.account)
             address = lan_address(bindings.record) if bindings is not None else ""
             if address:
@@ -311,7 +343,7 @@ class Configurations:
         """The device's contacts, as its phonebook fetches them every ten minutes."""
         record = device.record
         neighbours = await self._neighbours.of(record.site) if self._neighbours is not None else Neighbours(SiteFacts(()))
-        addresses = await self._addresses(record, neighbours.site)
+        addresses = await self._addresses(lan_peers(record, neighbours.site))
         key, versions = f"{record.key}.xml", (device.version, neighbours.serial, tuple(sorted(addresses.items())))
         cached = self._cache.get(key)
         if cached is not None and cached[0] == versions:
@@ -330,7 +362,8 @@ class Configurations:
             return cached[1]
         record = ingredients.device.record
         body = render(record, self._facts(ingredients, settings))
-        file = File(record.mac, body, strong_etag(body), live=ingredients.live)
+        lasting = not ingredients.calls_peers and ingredients.rotation is None
+        file = File(record.mac, body, strong_etag(body), live=ingredients.live, lasting=lasting)
         self._keep(key, versions, file)
         return file
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autop.identify import Asked, BootstrapFile, CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
-from autop.net.configurations import Configurations, File, Refused
+from autop.net.configurations import Configurations, File, Refused, SentAway
 from autop.net.image import OpenImage
 from autop.net.proof import NOTHING, Presented
 from autop.observer import Reason
@@ -17,6 +17,7 @@ from autop.sweep import Sweep, Sweeps
 
 Own = MacFile | OwnFile | PhonebookFile | FirmwareFile | BootstrapFile
 """What is asked for in a device's name."""
+Found = File | OpenImage | Refused | SentAway
 _MISSES = (
     Reason.NO_PROOF,
     Reason.NO_LOGIN,
@@ -40,7 +41,7 @@ class Guard:
         self._told = told
         self._clock = clock
 
-    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused:
+    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> Found:
         """What `Configurations.find` says, and when it is to be said."""
         now, peer = self._clock(), presented.peer
         throttled = self._sweeps.is_throttled(peer, now)
@@ -49,11 +50,13 @@ class Guard:
             return found
         if asked is not None:
             self._count(asked, presented, found, now)
-        return replace(found, is_late=True) if throttled and isinstance(found, Refused) else found
+        if throttled and isinstance(found, Refused) and not isinstance(found, SentAway):
+            return replace(found, is_late=True)
+        return found
 
-    def _count(self, asked: Own, presented: Presented, found: File | OpenImage | Refused, now: float) -> None:
+    def _count(self, asked: Own, presented: Presented, found: Found, now: float) -> None:
         mac = asked.mac.text
-        if not isinstance(found, Refused) or found.reason is Reason.THROTTLED:
+        if isinstance(found, SentAway) or not isinstance(found, Refused) or found.reason is Reason.THROTTLED:
             self._sweeps.proven(presented.peer, hash(mac), now, hash((mac, "", ())))
         elif found.reason in _MISSES:
             tried = mac, "" if isinstance(asked, OwnFile) else asked.token, presented.authorizations

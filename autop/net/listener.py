@@ -8,10 +8,13 @@ with the same bytes at the same time.
 import asyncio
 from collections.abc import Callable
 
-from autop.net.connection import Connection, FetchSink, FileSource, Seat
+from autop.net.connection import Connection
 from autop.net.download import Downloads
 from autop.net.image import UpgradeEar
+from autop.net.known_files import KnownFiles
 from autop.net.limits import ListenerLimits
+from autop.net.ports import FetchSink, FileSource, Seat
+from autop.net.responder import Service
 from autop.observer import AutopObserver
 
 
@@ -27,16 +30,13 @@ class AutopListener:
         limits: ListenerLimits | None = None,
         ear: UpgradeEar | None = None,
         fetches: FetchSink | None = None,
+        known: KnownFiles | None = None,
     ) -> None:
         """`clock_wall` gives the seconds since the epoch for Date and `fetched`; `ear` is told what devices say of firmware.
-        `fetches` None: no history."""
-        self._configurations = configurations
-        self._observer = observer
-        self._clock_wall = clock_wall
+        `fetches` None: no history. `known` must be told of every change; None: every request is looked up anew."""
         self._limits = limits or ListenerLimits()
-        self._fetches = fetches
-        self._ear = ear
         self._downloads = Downloads(self._limits, lambda: len(self._connections))
+        self._service = Service(configurations, observer, clock_wall, self._limits, self._downloads, ear, fetches, known)
         self._connections: set[Connection] = set()
         self._proven: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -54,19 +54,7 @@ class AutopListener:
 
     def connect(self, seat: Seat) -> Connection:
         """The protocol of one accepted connection. It keeps the seat until it has got its own device's file, or is gone."""
-        return Connection(
-            files=self._configurations,
-            observer=self._observer,
-            clock_wall=self._clock_wall,
-            limits=self._limits,
-            downloads=self._downloads,
-            ear=self._ear,
-            seat=seat,
-            made=self._made,
-            proven=self._got_its_own,
-            lost=self._lost,
-            fetches=self._fetches,
-        )
+        return Connection(self._service, seat, made=self._made, proven=self._got_its_own, lost=self._lost)
 
     async def stop(self, grace: float) -> None:
         """Answer what was asked, close. What is still open after `grace` seconds is dropped."""

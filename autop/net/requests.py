@@ -2,15 +2,14 @@
 
 import asyncio
 
-import h11
-
 from autop.certificate import certified_macs
+from autop.http_messages import Request
 from autop.identify import Asked, OwnFile
 from autop.net.proof import Presented
 from autop.observer import Reason
 
 
-def unacceptable(request: h11.Request) -> tuple[int, Reason]:
+def unacceptable(request: Request) -> tuple[int, Reason]:
     """Status and reason if the head alone says no; 0 if it does not. The same for every target."""
     if request.http_version not in (b"1.1", b"1.0"):
         return 505, Reason.BAD_REQUEST
@@ -27,12 +26,12 @@ def unacceptable(request: h11.Request) -> tuple[int, Reason]:
     return 0, Reason.NONE
 
 
-def user_agent(request: h11.Request) -> str:
+def user_agent(request: Request) -> str:
     """The User-Agent, "" without one. Anybody may write anything there."""
     return next((value for name, value in request.headers if name == b"user-agent"), b"").decode("latin-1")
 
 
-def presented(asked: Asked | None, request: h11.Request, peer: str, transport: asyncio.Transport | None) -> Presented:
+def presented(asked: Asked | None, request: Request, peer: str, transport: asyncio.Transport | None) -> Presented:
     """What the request brings along as proof. Only where the target itself has none are the others looked at."""
     if not isinstance(asked, OwnFile):
         return Presented(peer)

@@ -5,7 +5,8 @@ import resource
 
 import pytest
 
-from gateway.accept import AcceptLimits, HandshakePlaces, source_of, within_descriptors
+from gateway.accept import AcceptLimits, source_of, within_descriptors
+from gateway.handshakes import HandshakePlaces
 
 
 class Handshake:

@@ -20,7 +20,8 @@ from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
 from autop.observer import Outcome, Reason
 from autop.sweep import Sweep, Sweeps
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
+from gateway.accept import AcceptLimits, Acceptor
+from gateway.handshakes import HandshakePlaces
 from registry.records import Account
 from tests.autop import examples
 

@@ -14,7 +14,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import Event, Ping, TextMessage
 from wsproto.events import Request as Upgrade
 
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
+from gateway.accept import AcceptLimits, Acceptor
+from gateway.handshakes import HandshakePlaces
 from gateway.tls import ServerTls, local_certificates, utc
 from sip.framing import KEEPALIVE, PONG, StreamFramer
 from sip.message import Request, Response

@@ -15,7 +15,8 @@ import pytest
 from autop.fingerprint import strong_etag
 from autop.net.limits import ListenerLimits
 from autop.observer import Outcome, Reason
-from gateway.accept import AcceptLimits, HandshakePlaces
+from gateway.accept import AcceptLimits
+from gateway.handshakes import HandshakePlaces
 from tests.autop.examples import MAC, TOKEN
 from tests.autop.test_identify import HOSTILE
 from tests.system.autop_site import PATH, WALL, Answer, make_certificate, refused, running

@@ -17,7 +17,8 @@ from autop.net.limits import ListenerLimits
 from autop.net.listener import AutopListener
 from autop.net.proof import Presented
 from autop.observer import Outcome, Reason
-from gateway.accept import Acceptor, HandshakePlaces
+from gateway.accept import Acceptor
+from gateway.handshakes import HandshakePlaces
 from registry.errors import StoreUnavailable
 from registry.mac import MacAddress
 from tests.autop import examples

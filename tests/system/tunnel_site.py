@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces
+from gateway.accept import AcceptLimits, Acceptor
+from gateway.handshakes import HandshakePlaces
 from gateway.tls import ServerTls
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
