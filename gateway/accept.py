@@ -22,7 +22,9 @@ from dataclasses import dataclass, replace
 
 from gateway.handshakes import HandshakePlaces, Left
 
-BACKLOG = 1024
+BACKLOG = 128
+"""Connections that the kernel has made and we have not taken. Few: while we take none those in front lose patience, and a peer
+that finds no room asks again a second later."""
 AT_A_TIME = 100
 """Connections taken in one turn of the loop, so that a flood leaves others theirs."""
 RETRY = 0.2
@@ -42,7 +44,7 @@ class AcceptLimits:
     pressed_seconds: float = 1.0
     """How long a stranger may keep its seat without a step forward when others wait for one."""
     queued_seconds: float = 3.0
-    """The same for one that waits for us: for a handshake place. Those who are less patient leave by themselves."""
+    """The same for one that waits for us, for a handshake place."""
     tls_seconds: float = 10.0
     """From the accept to the end of the TLS handshake."""
     user_timeout_seconds: float = 30.0
@@ -189,6 +191,10 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> None:
         """The listening socket is readable."""
         for turn in range(AT_A_TIME):
+            if self._tls is not None and self._reading and self._handshakes.is_crowded:
+                self._pause()
+                self._handshakes.when_room(self._again)
+                return
             full = self.strangers >= self._limits.strangers
             # That somebody waits is certain in the first turn only.
             if not self._reading or (full and (turn or not self._make_room())):

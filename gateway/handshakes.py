@@ -103,6 +103,8 @@ class HandshakePlaces:
 
     def __init__(self, places: int = 50, per_source: int = 25, pressed_seconds: float = 1.0) -> None:
         self._line = _Line(places)
+        self._most_waiting = 2 * places
+        self._wanting: list[Callable[[], None]] = []
         self._per_source = per_source
         self._grace = pressed_seconds
         self._sources: dict[str, _Source] = {}
@@ -113,6 +115,22 @@ class HandshakePlaces:
     def waiting(self) -> int:
         """Peers that wait for a place, not counting those of a source that has its share."""
         return self._line.waiting
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait that a newcomer does better in the kernel's queue, or at home: until it is accepted it costs
+        nothing, and then it need not wait long."""
+        return self._line.waiting >= self._most_waiting
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call once, when it is crowded no more."""
+        self._wanting.append(call)
+
+    def _tell_room(self) -> None:
+        if self._wanting and self._line.waiting <= self._most_waiting // 2:
+            wanting, self._wanting = self._wanting, []
+            for call in wanting:
+                call()
 
     def delay(self) -> float:
         """Seconds that the first of them has waited."""
@@ -144,6 +162,7 @@ class HandshakePlaces:
             source.members -= 1
             if not source.members:
                 del self._sources[name]
+            self._tell_room()
 
     async def _enter(self, line: _Line, gone: Callable[[], bool]) -> None:
         if line.free <= 0:

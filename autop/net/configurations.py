@@ -116,8 +116,8 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class SentAway:
-    """It is a device of ours, and is to come again after so many seconds."""
+class SentAway(Refused):
+    """No file now: it is a device of ours, and is to come again after so many seconds."""
 
     seconds: int
 
@@ -208,7 +208,7 @@ class Configurations:
         self._cache_room += sum(len(file.body) + _ENTRY_COST for _, file in self._cache.values())
         self._cache.clear()
 
-    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused | SentAway:
+    async def find(self, asked: Asked | None, presented: Presented = NOTHING) -> File | OpenImage | Refused:
         """The file for what `identify` made of a request that came with `presented`.
 
         Never raises for anything a client or a record can cause."""
@@ -229,7 +229,7 @@ class Configurations:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
             away = self._weigh(asked, proof.device.record)
             if away:
-                return SentAway(away)
+                return SentAway(Outcome.LIMITED, Reason.BUSY, away)
             if self._ahead is not None:
                 self._ahead(proof.device.record)
             if isinstance(asked, PhonebookFile):

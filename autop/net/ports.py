@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from autop.identify import Asked
-from autop.net.configurations import File, Refused, SentAway
+from autop.net.configurations import File, Refused
 from autop.net.image import OpenImage
 from autop.net.proof import Presented
 
@@ -11,7 +11,7 @@ from autop.net.proof import Presented
 class FileSource(Protocol):
     """Where files come from (`Configurations`)."""
 
-    async def find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused | SentAway: ...
+    async def find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused: ...
 
 
 class FetchSink(Protocol):

@@ -96,6 +96,11 @@ class Responder:
         found = await self._service.files.find(asked, presented(asked, request, self._peer, self._wire.transport))
         if known is not None and isinstance(found, File):
             known.put(request.target, asked, found, changes)
+        if isinstance(found, SentAway):
+            if self._wire.transport is not None:
+                self._wire.is_proven()
+                self._send_away(request, found.seconds, self._wire.transport)
+            return True
         if isinstance(found, Refused):
             # The same instant for every refusal: what the look-up cost must not show.
             limits = self._service.limits
@@ -104,11 +109,6 @@ class Responder:
             transport = self._wire.transport
             if transport is not None:
                 self._write(request, found, transport)
-            return True
-        if isinstance(found, SentAway):
-            if self._wire.transport is not None:
-                self._wire.is_proven()
-                self._send_away(request, found.seconds, self._wire.transport)
             return True
         return await self._download(request, found)
 

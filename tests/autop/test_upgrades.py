@@ -11,7 +11,7 @@ import pytest
 
 from autop.firmware import KEY
 from autop.identify import FirmwareFile, MacFile
-from autop.net.configurations import Configurations, File, Refused, SentAway
+from autop.net.configurations import Configurations, File, Refused
 from autop.net.firmware_files import FirmwareFiles
 from autop.net.upgrade_clock import UpgradeClock, in_hours
 from autop.net.upgrades import Upgrades, stored_images
@@ -81,7 +81,7 @@ class Node:
         """Fetch the image as the device; None where there is none for it."""
         await self.follow()
         image = await self.configurations.find(ASKED)
-        if isinstance(image, Refused | File | SentAway):
+        if isinstance(image, Refused | File):
             return None
         try:
             if not await image.begin():
