@@ -119,7 +119,7 @@ class Refused:
 class SentAway(Refused):
     """No file now: it is a device of ours, and is to come again after so many seconds."""
 
-    seconds: int
+    seconds: int = 0
 
 
 Gate = Callable[[Rank, MacAddress, bool], int]
@@ -218,7 +218,7 @@ class Configurations:
             return replace(found, challenges=self._proofs.challenges(presented, stale=stale))
         return found
 
-    async def _find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused | SentAway:
+    async def _find(self, asked: Asked | None, presented: Presented) -> File | OpenImage | Refused:
         try:
             if isinstance(asked, BootstrapFile):
                 return await self._bootstrap(asked, presented)
@@ -229,7 +229,7 @@ class Configurations:
                 return Refused(Outcome.ERROR, Reason.UNAVAILABLE)
             away = self._weigh(asked, proof.device.record)
             if away:
-                return SentAway(Outcome.LIMITED, Reason.BUSY, away)
+                return SentAway(Outcome.LIMITED, Reason.BUSY, seconds=away)
             if self._ahead is not None:
                 self._ahead(proof.device.record)
             if isinstance(asked, PhonebookFile):

@@ -17,7 +17,7 @@ from autop.sweep import Sweep, Sweeps
 
 Own = MacFile | OwnFile | PhonebookFile | FirmwareFile | BootstrapFile
 """What is asked for in a device's name."""
-Found = File | OpenImage | Refused | SentAway
+Found = File | OpenImage | Refused
 _MISSES = (
     Reason.NO_PROOF,
     Reason.NO_LOGIN,
@@ -56,7 +56,7 @@ class Guard:
 
     def _count(self, asked: Own, presented: Presented, found: Found, now: float) -> None:
         mac = asked.mac.text
-        if isinstance(found, SentAway) or not isinstance(found, Refused) or found.reason is Reason.THROTTLED:
+        if not isinstance(found, Refused) or isinstance(found, SentAway) or found.reason is Reason.THROTTLED:
             self._sweeps.proven(presented.peer, hash(mac), now, hash((mac, "", ())))
         elif found.reason in _MISSES:
             tried = mac, "" if isinstance(asked, OwnFile) else asked.token, presented.authorizations

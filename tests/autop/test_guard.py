@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autop.identify import Asked, BootstrapFile, CommonFile, MacFile, OwnFile, PhonebookFile
-from autop.net.configurations import Configurations, File, Refused
+from autop.net.configurations import Configurations, File, Refused, SentAway
 from autop.net.guard import Guard
 from autop.net.proof import Presented
 from autop.observer import Outcome, Reason
@@ -16,7 +16,7 @@ from registry.mac import MacAddress
 from tests.autop import examples
 from tests.autop.examples import MAC, TOKEN
 from tests.autop.test_enrolments import a_place
-from tests.autop.test_login import NOTHING, answered, configurations
+from tests.autop.test_login import NOTHING, answered, configurations, logins
 
 HERE = Presented("198.51.100.7")
 WRONG = "a" * 26
@@ -154,3 +154,16 @@ async def test_whoever_sweeps_a_window_enrols_nobody_and_its_neighbour_does_a_li
     assert await place.store.get(TokenRotation, MAC.text) is None
     watched.now += 2 * WINDOW
     assert isinstance(await watched.ask(BootstrapFile(token, MAC)), File)
+
+
+async def test_a_device_that_is_sent_away_has_proved_itself_it_is_never_late_and_never_challenged() -> None:
+    vault = examples.vault()
+    files = Configurations(
+        read_model=examples.small_site(vault), vault=vault, settings=examples.SETTINGS, gate=lambda *_: 7, logins=logins()
+    )
+    watched = Watched(files)
+    await watched.sweep()
+    certified = replace(HERE, certified=frozenset([MAC]), is_tls=True)
+    for asked in (MacFile(TOKEN, MAC), OwnFile(MAC)):
+        assert await watched.ask(asked, certified) == SentAway(Outcome.LIMITED, Reason.BUSY, seconds=7)
+    assert await watched.ask(OwnFile(STRANGER), certified) != SentAway(Outcome.LIMITED, Reason.BUSY, seconds=7)

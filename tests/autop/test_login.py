@@ -24,13 +24,17 @@ NOTHING = Presented("192.0.2.1", b"GET", TARGET)
 STRANGER = MacAddress("0C1105000000")
 
 
-def configurations(records: FakeRecords | None = None, vault: Vault | None = None, *, logins: bool = True) -> Configurations:
+def logins() -> Logins:
+    return Logins(Digest(secret=bytes(32), entropy=bytes, started=0.0), lambda: 1000.0)
+
+
+def configurations(records: FakeRecords | None = None, vault: Vault | None = None, *, asks: bool = True) -> Configurations:
     vault = vault or examples.vault()
     return Configurations(
         read_model=records or examples.small_site(vault),
         vault=vault,
         settings=examples.SETTINGS,
-        logins=Logins(Digest(secret=bytes(32), entropy=bytes, started=0.0), lambda: 1000.0) if logins else None,
+        logins=logins() if asks else None,
     )
 
 
@@ -93,8 +97,10 @@ async def test_every_refusal_is_a_challenge_and_says_why_to_the_observer_only() 
 async def test_nobody_logs_in_as_a_device_that_does_not_exist() -> None:
     """Neither with what the decoy holds, nor does trying leave anything in memory."""
     digest = Digest(secret=bytes(32), entropy=bytes, started=0.0)
-    vault, logins = examples.vault(), Logins(digest, lambda: 1000.0)
-    found = Configurations(read_model=FakeRecords(), vault=vault, settings=examples.SETTINGS, logins=logins)
+    vault = examples.vault()
+    found = Configurations(
+        read_model=FakeRecords(), vault=vault, settings=examples.SETTINGS, logins=Logins(digest, lambda: 1000.0)
+    )
     for password in ("", "\0" * 26, "\0" * 32, TOKEN):
         assert await refused(found, answered(await found.find(OwnFile(MAC), NOTHING), password)) is Reason.NO_PROOF
     assert len(digest) == 0
@@ -120,7 +126,7 @@ async def test_basic_is_for_tls_only() -> None:
 
 
 async def test_a_certificate_proves_its_own_mac_only() -> None:
-    for found in (configurations(), configurations(logins=False)):
+    for found in (configurations(), configurations(asks=False)):
         certified = replace(NOTHING, certified=frozenset([MAC]), is_tls=True)
         assert isinstance(await found.find(OwnFile(MAC), certified), File)
         other = await found.find(OwnFile(STRANGER), certified)
@@ -131,7 +137,7 @@ async def test_a_certificate_proves_its_own_mac_only() -> None:
 
 
 async def test_without_logins_there_is_no_challenge() -> None:
-    answer = await configurations(logins=False).find(OwnFile(MAC), basic())
+    answer = await configurations(asks=False).find(OwnFile(MAC), basic())
     assert answer == Refused(Outcome.REFUSED, Reason.NO_PROOF)
 
 
