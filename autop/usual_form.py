@@ -1,4 +1,4 @@
-"""Requests and answers in their usual form, read and written in one go: what nearly every device sends, and h11 costs 150 us for.
+"""Requests and answers in their usual form, read and written in one go: what nearly every device sends.
 
 Everything else is left to h11, which judges. What is read here, h11 would read as the same, and what is written here is what it
 would write: `tests/autop/test_usual_form.py` holds both to it.
