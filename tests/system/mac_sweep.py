@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import random
 import re
 import ssl
 import statistics
@@ -31,6 +32,11 @@ class Swept:
     def difference(self) -> float:
         """Seconds by which the medians of MACs that exist and of those that do not differ."""
         return abs(statistics.median(self.known) - statistics.median(self.unknown))
+
+    def noise(self) -> float:
+        """The same where there is nothing to tell apart: the ninth of ten samples of unknown MACs, each as many as are known."""
+        whole, rounds = statistics.median(self.unknown), [random.Random(seed) for seed in range(10)]
+        return sorted(abs(statistics.median(one.sample(self.unknown, len(self.known))) - whole) for one in rounds)[8]
 
 
 async def answer_of(reader: asyncio.StreamReader) -> bytes:
