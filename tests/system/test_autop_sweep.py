@@ -78,10 +78,10 @@ def test_a_hundred_thousand_macs(tmp_path: Path, count: int, token: str) -> None
         print(
             f"\n{sum(swept.answers.values())} guesses in {seconds:.0f} s; {swept.found} configurations found; medians "
             f"{statistics.median(swept.unknown) * 1000:.2f} ms unknown, {statistics.median(swept.known) * 1000:.2f} ms known, "
-            f"difference {swept.difference() * 1000:.2f} ms, noise {swept.noise() * 1000:.2f} ms; {len(devices.times)} fetches of devices, {len(devices.failed)} "
-            f"failed, {devices.retried} dialled again, median {statistics.median(devices.times) * 1000:.1f} ms, slowest "
-            f"{max(devices.times) * 1000:.0f} ms; {sweeps}; {swept.cut_off} connections cut off, refused: "
-            f"{gateway.metric('portico_connections_refused_total')}; "
+            f"difference {swept.difference() * 1000:.2f} ms, noise {swept.noise() * 1000:.2f} ms; {len(devices.times)} fetches "
+            f"of devices, {len(devices.failed)} failed, {devices.retried} dialled again, median "
+            f"{statistics.median(devices.times) * 1000:.1f} ms, slowest {max(devices.times) * 1000:.0f} ms; {sweeps}; "
+            f"{swept.cut_off} connections cut off, refused: {gateway.metric('portico_connections_refused_total')}; "
             f"{sum(one['action'].startswith('autop.') for one in audit)} audit entries"
         )
         assert swept.found == 0
