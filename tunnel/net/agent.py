@@ -18,13 +18,12 @@ from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.mux import Mux
 from tunnel.net.link import TLS_DEADLINE, Link, tune
+from tunnel.net.local_service import LocalService, dial
 from tunnel.net.pipe import StreamPipe
-from tunnel.net.splice import CHUNK, splice
+from tunnel.net.splice import splice
 from tunnel.outputs import LinkFailed, PeerLeaving
 
 HANDSHAKE_DEADLINE = 30.0
-CONNECT_DEADLINE = 5.0
-"""Seconds the local service gets to take a connection."""
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 60.0
 STABLE = 60.0
@@ -59,7 +58,7 @@ def client_context(*, ca_file: str | None = None, check: bool = True) -> ssl.SSL
 class Agent:
     """Keeps one link to the gateway while `run` runs.
 
-    `services` maps a service id to the host and port it is served at; anything else is refused. `calls` maps a call's name to
+    `services` maps a service id to where it is served (host, port, and whether over TLS); anything else is refused. `calls` maps a call's name to
     the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
     """
 
@@ -71,7 +70,7 @@ class Agent:
         identity: Identity,
         tls: ssl.SSLContext,
         entropy: Callable[[int], bytes],
-        services: Mapping[str, tuple[str, int]],
+        services: Mapping[str, LocalService | tuple[str, int]],
         calls: Mapping[str, CallTarget] | None = None,
         server_name: str | None = None,
         limits: Limits | None = None,
@@ -84,7 +83,7 @@ class Agent:
         self._identity = identity
         self._tls = tls
         self._entropy = entropy
-        self._services = dict(services)
+        self._services = {name: LocalService(*place) for name, place in services.items()}
         self._call_targets = dict(calls or {})
         self._server_name = server_name or host
         self._limits = limits or Limits()
@@ -254,7 +253,7 @@ class Agent:
         if target is None:
             pipe.reset(Code.SERVICE_REFUSED)
         else:
-            self._spawn(self._serve_stream(pipe, *target))
+            self._spawn(_serve_stream(pipe, target))
 
     def event_arrived(self, _link: Link, _event: DeviceEvent) -> None:
         raise AssertionError("the mux lets no EVENT through at the agent")
@@ -306,19 +305,6 @@ class Agent:
             self._ended.set_result(failure)
         self._say("down")
 
-    async def _serve_stream(self, pipe: StreamPipe, host: str, port: int) -> None:
-        try:
-            async with asyncio.timeout(CONNECT_DEADLINE):
-                reader, writer = await asyncio.open_connection(host, port, limit=CHUNK)
-        except OSError:  # TimeoutError is one
-            pipe.reset(Code.TARGET_UNREACHABLE)
-            return
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        shown = f"[{host}]" if ":" in host else host
-        pipe.accept(shown if port == 80 else f"{shown}:{port}")
-        await splice(pipe, reader, writer)
-
     async def _do_call(self, call: Call) -> None:
         target = self._call_targets.get(call.name)
         if target is None:
@@ -358,3 +344,13 @@ class Agent:
 
     async def _turn(self) -> None:
         await self._turned.wait()
+
+
+async def _serve_stream(pipe: StreamPipe, service: LocalService) -> None:
+    try:
+        reader, writer, spki = await dial(service)
+    except OSError:  # TimeoutError is one
+        pipe.reset(Code.TARGET_UNREACHABLE)
+        return
+    pipe.accept(service.authority, spki)
+    await splice(pipe, reader, writer)

@@ -1,0 +1,51 @@
+"""Absolute links in a device's page that name the device itself, made links of the session: nothing else of a body is touched.
+
+Devices build links from the Host they are asked by, so some pages hold `http://192.168.1.20/...`, which a browser cannot reach.
+Only what the browser follows or loads is changed (href, src, action, ...), never a value that a form sends back to the device, and never
+scripts: what a device stores must not become the name of a session.
+"""
+
+import re
+
+from tunnel.http_rewrite import Origins
+
+MAX_TAG = 8_192
+"""Bytes held back to see a whole tag; a longer one passes as it comes."""
+_FOLLOWED = rb"(?:href|src|action|formaction|poster|background|data-src)"
+
+
+class HtmlLinks:
+    """The links of one page, fed piece by piece. What cannot end inside a tag leaves at once, so that a page shows as it comes."""
+
+    __slots__ = ("_held", "_pattern", "_session")
+
+    def __init__(self, origins: Origins) -> None:
+        host, _, port = origins.device.rpartition(b":")
+        if not port.isdigit():
+            host = origins.device
+        ports = {b"80", b"443", *([port] if port.isdigit() else [])}
+        authority = re.escape(host) + rb"(?::(?:" + b"|".join(sorted(ports)) + rb"))?"
+        blank = rb"\s{0,8}"  # bounded, or a page of blanks would cost its square
+        followed = _FOLLOWED + blank + b"=" + blank + rb"[\"']?" + blank
+        refresh = b"content" + blank + b"=" + blank + rb"[\"']?[0-9.]{1,8}" + blank + b"[;,]" + blank + b"url" + blank + b"=" + blank
+        here = rb"([\s\"'](?:" + followed + b"|" + refresh + rb"))(?:https?:)?//" + authority + rb"(?=[/\"'?#\s>])"
+        self._pattern = re.compile(here, re.IGNORECASE)
+        self._session = origins.session
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The next bytes of the page, in: as the device wrote them, out: what may go on."""
+        text = self._held + data
+        opened = text.rfind(b"<")
+        if opened < 0 or b">" in text[opened:] or len(text) - opened > MAX_TAG:
+            opened = len(text)
+        self._held = text[opened:]
+        return self._changed(text[:opened])
+
+    def finish(self) -> bytes:
+        """What was held back at the end of the page."""
+        text, self._held = self._held, b""
+        return self._changed(text)
+
+    def _changed(self, text: bytes) -> bytes:
+        return self._pattern.sub(lambda found: found.group(1) + self._session, text)
