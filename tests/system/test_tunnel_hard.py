@@ -11,7 +11,7 @@ import pytest
 from registry.records import RemoteSession
 from registry.store import Put
 from tests.system.tunnel_site import DOMAIN, MAC, Browser, Site, eventually, read_answer, read_head, tunnel_site
-from tunnel.net.visitor_listener import VisitorDeadlines
+from tunnel.net.visitor_connection import VisitorDeadlines
 from tunnel.session import close_session
 
 pytestmark = pytest.mark.system
@@ -227,7 +227,8 @@ async def test_everything_wrong_looks_the_same() -> None:
             await Browser(site, "a" * 32, browser.cookie).get("/"),
             await Browser(site, unused.id, browser.cookie).get("/"),
             await Browser(site, unused.id).get(path[:-1] + ("A" if path[-1] != "A" else "B")),
-            await browser.get("/.portico/"),
+            await browser.get("/.portico/x"),
+            await browser.get("/.portico/close"),
             await browser.get("/.portico/open/"),
             await browser.get("/", host="127.0.0.1"),
             await browser.get("/", host=f"x.{browser.host}"),

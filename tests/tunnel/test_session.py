@@ -101,7 +101,8 @@ def test_what_is_no_session_id(text: str) -> None:
 
 async def test_create_and_close_in_the_store() -> None:
     store = MemoryStore()
-    record, path = await rules.create_session(store, mac=MAC, site="s", opened_by="anna", wall=1000.0, entropy=entropy())
+    made = await rules.create_session(store, mac=MAC, site="s", opened_by="anna", wall=1000.0, entropy=entropy())
+    record, path = made.record, made.link_path
     stored = await store.get(RemoteSession, record.id)
     assert stored is not None
     assert stored.record == record
