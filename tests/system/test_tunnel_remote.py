@@ -133,9 +133,12 @@ async def test_redirects_that_leave_the_device_show_a_page() -> None:
         assert status == 502
         assert "location" not in headers
         assert b"http://evil.example/x" in body
-        status, _, body = await browser.get("/https")
+        status, headers, _ = await browser.get("/https")
+        assert (status, headers["location"]) == (307, f"{browser.origin}/")
+        status, _, body = await browser.get("/")  # this device's channel does not offer what its page asks for
         assert status == 502
         assert b"wants HTTPS" in body
+        assert (await browser.get("/"))[0] == 200
 
 
 async def test_one_connection_carries_request_after_request() -> None:

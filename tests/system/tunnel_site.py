@@ -312,7 +312,7 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> by
 
 
 @contextlib.asynccontextmanager
-async def serving(page: Page) -> AsyncIterator[tuple[str, int]]:
+async def serving(page: Page, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, int]]:
     """A device's web server: one coroutine per connection."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -328,7 +328,7 @@ async def serving(page: Page) -> AsyncIterator[tuple[str, int]]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:

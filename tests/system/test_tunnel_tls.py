@@ -1,0 +1,183 @@
+"""Devices' own HTTPS pages through Remote Control: old TLS, keys that are pinned, redirects between the two schemes."""
+
+import asyncio
+import contextlib
+import hashlib
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from registry.store import Delete, Put
+from registry.web_certificate import WebCertificate
+from tests.system.peers import free_tcp_port, needs, program
+from tests.system.tunnel_site import (
+    MAC,
+    Certificate,
+    Site,
+    make_certificate,
+    read_answer,
+    running,
+    server_context,
+    serving,
+    tunnel_site,
+)
+from tunnel.net.local_service import LocalService
+
+pytestmark = pytest.mark.system
+
+
+def spki_of(certificate: Certificate) -> str:
+    key = x509.load_pem_x509_certificate(Path(certificate.chain).read_bytes()).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+async def secure(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The page over TLS: says what it was asked, links to itself, and can send the browser back to http."""
+    while head := await reader.readuntil(b"\r\n\r\n"):
+        host = head.split(b"Host: ")[1].split(b"\r\n")[0]
+        if head.startswith(b"GET /plain"):
+            location = b"http://" + host.partition(b":")[0] + b"/back"
+            writer.write(b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")
+            continue
+        body = b'<a href="https://' + host + b'/next">over TLS</a>' + head
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The page without TLS: everything but /back is sent to https, as some models do."""
+    while head := await reader.readuntil(b"\r\n\r\n"):
+        path, host = head.split(b" ")[1], head.split(b"Host: ")[1].split(b"\r\n")[0].partition(b":")[0]
+        if path == b"/back":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")
+        else:
+            location = b"https://" + host + path
+            writer.write(b"HTTP/1.1 308 Permanent Redirect\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")
+
+
+@contextlib.asynccontextmanager
+async def both(tmp_path: Path) -> AsyncIterator[tuple[Site, Certificate]]:
+    """A device with both pages, the plain one redirecting."""
+    certificate = make_certificate(str(tmp_path), "device")
+    async with tunnel_site() as site, serving(redirecting) as web, serving(secure, server_context(certificate)) as tls:
+        async with running(site.make_agent({"web": web, "web-tls": LocalService(*tls, tls=True)})):
+            await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+            yield site, certificate
+
+
+async def test_a_redirect_to_https_moves_the_session_and_not_the_browser(tmp_path: Path) -> None:
+    async with both(tmp_path) as (site, certificate):
+        browser = await site.browser()
+        status, headers, _ = await browser.get("/login.html?a=b")
+        # Not 308: a browser would remember that, and go in circles for ever.
+        assert (status, headers["location"]) == (307, f"{browser.origin}/login.html?a=b")
+        assert headers["cache-control"] == "no-store"
+        status, _, body = await browser.get("/login.html?a=b", f"Origin: {browser.origin}")
+        assert status == 200
+        assert f'<a href="{browser.origin}/next">'.encode() in body
+        assert b"Origin: https://127.0.0.1:" in body
+        assert site.recorder.certificates == [("pinned", spki_of(certificate))]
+        # ... and back, where the device wants that.
+        status, headers, _ = await browser.get("/plain")
+        assert (status, headers["location"]) == (302, f"{browser.origin}/back")
+        assert (await browser.get("/back"))[2] == b"plain"
+
+
+async def test_a_kept_connection_follows_the_move(tmp_path: Path) -> None:
+    async with both(tmp_path) as (site, _):
+        browser = await site.browser()
+        reader, writer = await browser.connect()
+        writer.write(browser.head("GET", "/back"))
+        assert (await read_answer(reader))[2] == b"plain"
+        assert (await browser.get("/"))[0] == 307  # another connection learns of it
+        writer.write(browser.head("GET", "/x"))
+        assert b"over TLS" in (await read_answer(reader))[2]
+        writer.close()
+
+
+async def test_a_device_that_serves_https_alone_is_met_there(tmp_path: Path) -> None:
+    certificate = make_certificate(str(tmp_path), "device")
+    async with tunnel_site() as site, serving(secure, server_context(certificate)) as tls:
+        dead = ("127.0.0.1", free_tcp_port())
+        async with running(site.make_agent({"web": dead, "web-tls": LocalService(*tls, tls=True)})):
+            await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+            browser = await site.browser()
+            assert (await browser.get("/"))[0] == 200
+
+
+async def test_another_key_is_refused_and_told_once_until_it_is_accepted(tmp_path: Path) -> None:
+    async with both(tmp_path) as (site, certificate):
+        old = "ab" * 32
+        await site.store.batch([Put(WebCertificate(MAC, "site-1", old, 1.0, "token:x"))])
+        browser = await site.browser()
+        assert (await browser.get("/"))[0] == 307
+        for _ in range(3):
+            status, _, body = await browser.request("POST", "/login", f"Origin: {browser.origin}", body=b"password=secret")
+            assert status == 502
+            assert b"another certificate" in body
+        assert site.recorder.certificates == [("changed", old, spki_of(certificate))]
+        assert site.recorder.visitor_refusals == ["certificate"] * 3
+        stored = await site.store.get(WebCertificate, MAC.text)
+        assert stored is not None
+        assert (stored.record.spki, stored.record.other) == (old, spki_of(certificate))
+        await site.store.batch([Delete(WebCertificate, MAC.text)])
+        assert (await browser.get("/"))[0] == 200
+        assert site.recorder.certificates[-1] == ("pinned", spki_of(certificate))
+
+
+async def test_an_agent_that_does_not_say_whom_it_met_is_not_believed() -> None:
+    async with tunnel_site() as site, serving(secure) as plain:
+        async with running(site.make_agent({"web-tls": plain})):
+            await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+            browser = await site.browser()
+            status, _, body = await browser.get("/")
+            assert status == 502
+            assert b"does not answer" in body
+
+
+@needs("openssl")
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1", "-tls1_2"])
+async def test_a_device_with_old_tls_and_a_weak_certificate(version: str, tmp_path: Path) -> None:
+    key, chain, port = tmp_path / "key.pem", tmp_path / "cert.pem", free_tcp_port()
+    openssl = program("openssl") or ""
+    await _run(
+        *(openssl, "req", "-x509", "-newkey", "rsa:1024", "-sha1", "-nodes", "-subj", "/CN=device", "-days", "2"),
+        *("-keyout", str(key), "-out", str(chain)),
+    )
+    command = [openssl, "s_server", "-accept", f"127.0.0.1:{port}", version, "-cipher", "ALL:@SECLEVEL=0", "-www", "-quiet"]
+    server = await asyncio.create_subprocess_exec(
+        *command, "-key", str(key), "-cert", str(chain), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        async with tunnel_site() as site:
+            async with running(site.make_agent({"web-tls": LocalService("127.0.0.1", port, tls=True)})):
+                await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+                browser = await site.browser()
+                await _listening(port)
+                status, _, body = await browser.get("/")
+                assert status == 200
+                assert {"-tls1": b"TLSv1\n", "-tls1_1": b"TLSv1.1", "-tls1_2": b"TLSv1.2"}[version] in body
+    finally:
+        server.kill()
+        await server.wait()
+
+
+async def _run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert await process.wait() == 0, command
+
+
+async def _listening(port: int) -> None:
+    """Until the server takes connections: it has no way to say so."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
