@@ -22,6 +22,7 @@ from simulators.ready_file import Ready, read_ready
 from simulators.seeding import SecretsFile, Seeder
 from tests.system.peers import ROOT, RunningGateway, free_tcp_port, needs, program
 from tests.system.test_simulated_devices import DOOR, plug_in
+from tunnel.net.local_service import LocalService
 
 pytestmark = pytest.mark.system
 WITHIN = 25.0
@@ -33,8 +34,8 @@ class WithServices(DoorPhone):
 
     more: Mapping[str, tuple[str, int]] = {}
 
-    def services(self) -> Mapping[str, tuple[str, int]]:
-        return {**super().services(), **self.more}
+    def services(self) -> Mapping[str, LocalService]:
+        return {**super().services(), **{name: LocalService(*place) for name, place in self.more.items()}}
 
 
 @dataclass

@@ -7,7 +7,7 @@ import hashlib
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cryptography import x509
@@ -26,6 +26,7 @@ from tunnel.messages import DeviceEvent
 from tunnel.net.agent import Agent, client_context
 from tunnel.net.channel_listener import ChannelListener
 from tunnel.net.link import NOTSENT_LOWAT
+from tunnel.net.local_service import LocalService
 from tunnel.net.ports import CountedGenerations, Usage
 from tunnel.net.visitor_connection import VisitorDeadlines
 from tunnel.net.visitor_listener import ALPN as VISITOR_ALPN
@@ -179,7 +180,7 @@ class Site:
     visitor_door: Acceptor
     agent: Agent | None = None
 
-    def make_agent(self, services: dict[str, tuple[str, int]], identity: Identity | None = None, **more: object) -> Agent:
+    def make_agent(self, services: Mapping[str, LocalService | tuple[str, int]], identity: Identity | None = None, **more: object) -> Agent:
         options: dict[str, object] = {"backoff_first": 0.05, "backoff_most": 0.2, "event_repeat": 0.2, **more}
         return Agent(
             host="127.0.0.1",
