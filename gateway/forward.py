@@ -73,7 +73,7 @@ def run_forward(wanted: Wanted) -> int:
         except ssl.SSLCertVerificationError as error:
             raise StartError(
                 f"{made['host']}:{made['port']}: its certificate is not trusted: {error.verify_message}. "
-                "Give the gateway's CA with --ca (its state folder has certificates/ca.pem)."
+                "Give the gateway's CA with --ca (tls/ca.pem in its state folder)."
             ) from None
         except OSError as error:
             raise StartError(f"{made['host']}:{made['port']} or the local address: {error}.") from None

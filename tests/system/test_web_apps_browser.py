@@ -141,15 +141,9 @@ async def test_jupyterlab_runs_a_notebook_over_its_websocket(tmp_path: Path) -> 
             browser.get(f"https://{urlsplit(link).netloc}/lab/tree/note.ipynb")
             soon(browser, element(".jp-Notebook .jp-CodeCell"))
             output = ".jp-OutputArea-output"
-
-            def run(page: WebDriver) -> bool:
-                """Run the cell: nothing happens until the kernel is there, which is told over the WebSocket."""
-                page.find_element(By.CSS_SELECTOR, ".jp-CodeCell .cm-content").send_keys(Keys.SHIFT, Keys.ENTER)
-                with contextlib.suppress(WebDriverException):
-                    return bool(WebDriverWait(page, 3.0, poll_frequency=0.05).until(lambda _: page.find_elements(By.CSS_SELECTOR, output)))
-                return False
-
-            soon(browser, run)
+            # The kernel is there, which is told over the WebSocket; earlier the keys would only open a dialog.
+            soon(browser, lambda page: "| Idle" in page.find_element(By.ID, "jp-main-statusbar").text)
+            browser.find_element(By.CSS_SELECTOR, ".jp-CodeCell .cm-content").send_keys(Keys.SHIFT, Keys.ENTER)
             soon(browser, lambda page: page.find_element(By.CSS_SELECTOR, output).text == "line 7")  # as it comes
             (tmp_path / "go").touch()
             soon(browser, lambda page: page.find_element(By.CSS_SELECTOR, output).text == "line 7\nline 13")
