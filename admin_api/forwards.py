@@ -1,7 +1,7 @@
 """`/devices/{mac}/forwards`: a raw port forward (ssh, RTSP) to one device, for an operator's tool: `portico forward`.
 
-A forward is a Remote Control session of another service: it is listed, audited and revoked as such (`/remote-sessions`). A site must
-allow it, and ends what runs when it does not any more.
+A forward is a Remote Control session of another service: it is listed, audited and revoked as such (`/remote-sessions`). A site
+must allow it, and ends what runs when it does not any more.
 """
 
 from typing import Annotated, Literal

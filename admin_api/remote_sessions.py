@@ -51,10 +51,14 @@ class SessionView(BaseModel):
     state: str = Field(description="waiting (the link was not opened yet), open, or ended.")
     service: str = Field(description="web: the device's own page; ssh or rtsp: a port forward.")
     address: str = Field(description="Who opened it; empty if nobody did.")
-    requests: int = Field(description="Requests, or connections of a forward. Half a minute old at most while it runs; so is the rest.")
+    requests: int = Field(
+        description="Requests, or connections of a forward. Half a minute old at most while it runs; so is the rest."
+    )
     bytes_to_device: int
     bytes_to_visitor: int
-    pages: list[str] = Field(description="Pages opened and changes made, in order of the first time, without queries; at most 50.")
+    pages: list[str] = Field(
+        description="Pages opened and changes made, in order of the first time, without queries; at most 50."
+    )
 
 
 class NewSession(SessionView):

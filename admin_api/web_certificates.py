@@ -1,4 +1,4 @@
-"""`/devices/{mac}/web-certificate`: the key of a device's own HTTPS page, pinned when it was first opened through Remote Control."""
+"""`/devices/{mac}/web-certificate`: the key of a device's own HTTPS page, pinned when Remote Control first opened it."""
 
 from fastapi import Response
 from pydantic import BaseModel, Field

@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     forward = commands.add_parser("forward", help="reach ssh or RTSP of a device from this machine, where its site allows it")
     forward.add_argument("mac", metavar="MAC", help="the device")
     forward.add_argument("what", metavar="PORT", help="ssh, rtsp, or the port by which these are known (22, 554)")
-    forward.add_argument("--listen", default="127.0.0.1:0", metavar="ADDR:PORT", help="where to listen (default: a free local port)")
+    forward.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="ADDR:PORT", help="where to listen (default: a free local port)"
+    )
     forward.add_argument("--api", default="http://127.0.0.1:8088", metavar="URL", help="the admin API (default: %(default)s)")
     forward.add_argument("--token-file", type=Path, required=True, metavar="F", help="file with an admin API token")
     forward.add_argument("--ca", type=Path, metavar="F", help="PEM file of the gateway's CA; without it the system's trust holds")

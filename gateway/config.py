@@ -231,8 +231,8 @@ class RemoteControl(_Section):
     domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
     ports: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,5}-[0-9]{1,5})?$")] = Field(
         default="",
-        description='Where there is no wildcard domain: "9500-9531" gives each session a port of its own at public.host, at most 256. '
-        "A browser then has one session at a time. Give that host name to nothing else that sets cookies (docs/remote-control.md).",
+        description='Where there is no wildcard domain: "9500-9531" gives each session its own port at public.host, at most 256. '
+        "A browser then has one session at a time. Give that name to nothing else that sets cookies (docs/remote-control.md).",
     )
 
     @property

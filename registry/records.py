@@ -66,8 +66,8 @@ class Site:
     """An office or community: calls, contacts and openings never cross its border.
 
     `ring_seconds` and `on_reject` hold for every ring plan whose user says nothing else. `app_first`: call type 3 in L155's
-    order. `app_grace_hours`: how long apps go on after their subscription has run out. `allow_forward`: whether operators may forward
-    ports of its devices (ssh, RTSP).
+    order. `app_grace_hours`: how long apps go on after their subscription has run out. `allow_forward`: whether operators may
+    forward ports of its devices (ssh, RTSP).
     """
 
     id: str

@@ -9,8 +9,8 @@ from registry.mac import MacAddress
 class WebCertificate:
     """SHA-256 (hex) of the public key in the certificate of a device's page. Times are wall-clock seconds.
 
-    `other`: another key that was shown later and refused, when it was first, empty if none was. Deleting the record forgets the pin:
-    the next session takes what the device shows then.
+    `other`: another key that was shown later and refused, when it was first, empty if none was. Deleting the record forgets the
+    pin: the next session takes what the device shows then.
     """
 
     mac: MacAddress

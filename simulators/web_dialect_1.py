@@ -64,7 +64,9 @@ class OldWebPage:
     async def _moved(self, request: Request) -> Response:
         assert self._tls_address is not None
         query = "".join(f"?{name}={value}" for name, value in list(request.query.items())[:1])
-        return Response(308, headers=[("Location", f"https://{self._tls_address[0]}:{self._tls_address[1]}{request.path}{query}")])
+        return Response(
+            308, headers=[("Location", f"https://{self._tls_address[0]}:{self._tls_address[1]}{request.path}{query}")]
+        )
 
     async def _answer(self, request: Request) -> Response:
         if request.path != "/fcgi/do":
@@ -104,7 +106,9 @@ class OldWebPage:
 
     def _status(self) -> str:
         status = status_of(self._device, name_of(self._device), asyncio.get_running_loop().time() - self._started)
-        rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in status.items())
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in status.items()
+        )
         return f'<table id="rows">{rows}</table><img id="camera" src="do?id=5">'
 
     def _relays(self) -> str:

@@ -23,7 +23,8 @@ document.getElementById("submit").onclick = async () => {
   location.href = "/web/main.html?token=" + told.token;
 };
 </script>"""
-_MAIN = b"""<!doctype html><title>Door Phone</title><h1 id="mac"></h1><p id="uptime"></p><button id="open">Open</button><p id="opened"></p>
+_MAIN = b"""<!doctype html><title>Door Phone</title><h1 id="mac"></h1>
+<p id="uptime"></p><button id="open">Open</button><p id="opened"></p>
 <script>
 const token = sessionStorage.getItem("token");
 const events = new EventSource("/web/events?token=" + token);

@@ -1,8 +1,8 @@
 """Absolute links in a device's page that name the device itself, made links of the session: nothing else of a body is touched.
 
 Devices build links from the Host they are asked by, so some pages hold `http://192.168.1.20/...`, which a browser cannot reach.
-Only what the browser follows or loads is changed (href, src, action, ...), never a value that a form sends back to the device, and never
-scripts: what a device stores must not become the name of a session.
+Only what the browser follows or loads is changed (href, src, action, ...), never a value that a form sends back to the device,
+and never scripts: what a device stores must not become the name of a session.
 """
 
 import re
@@ -15,7 +15,7 @@ _FOLLOWED = rb"(?:href|src|action|formaction|poster|background|data-src)"
 
 
 class HtmlLinks:
-    """The links of one page, fed piece by piece. What cannot end inside a tag leaves at once, so that a page shows as it comes."""
+    """The links of one page, fed piece by piece. What cannot end inside a tag leaves at once: a page shows as it comes."""
 
     __slots__ = ("_held", "_pattern", "_session")
 
@@ -27,7 +27,9 @@ class HtmlLinks:
         authority = re.escape(host) + rb"(?::(?:" + b"|".join(sorted(ports)) + rb"))?"
         blank = rb"\s{0,8}"  # bounded, or a page of blanks would cost its square
         followed = _FOLLOWED + blank + b"=" + blank + rb"[\"']?" + blank
-        refresh = b"content" + blank + b"=" + blank + rb"[\"']?[0-9.]{1,8}" + blank + b"[;,]" + blank + b"url" + blank + b"=" + blank
+        refresh = (
+            b"content" + blank + b"=" + blank + rb"[\"']?[0-9.]{1,8}" + blank + b"[;,]" + blank + b"url" + blank + b"=" + blank
+        )
         here = rb"([\s\"'](?:" + followed + b"|" + refresh + rb"))(?:https?:)?//" + authority + rb"(?=[/\"'?#\s>])"
         self._pattern = re.compile(here, re.IGNORECASE)
         self._session = origins.session

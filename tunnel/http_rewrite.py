@@ -128,7 +128,7 @@ def wants_page(headers: Headers) -> bool:
 
 
 def to_device(headers: Headers, origins: Origins) -> Headers:
-    """A visitor's request headers as the device shall see them. Pages are asked for in plain: a compressed one hides its links."""
+    """A visitor's request headers as the device shall see them. Pages are asked for in plain: compression hides their links."""
     dropped = _named_in_connection(headers)
     if wants_page(headers):
         dropped |= {b"accept-encoding"}

@@ -138,9 +138,7 @@ def page_of(method: bytes, target: bytes) -> str:
     return f"{verb if _METHOD.fullmatch(verb) else 'other'} {shown[:MAX_PATH]}"
 
 
-def with_use(
-    session: RemoteSession, *, requests: int, to_device: int, to_visitor: int, pages: Iterable[str]
-) -> RemoteSession:
+def with_use(session: RemoteSession, *, requests: int, to_device: int, to_visitor: int, pages: Iterable[str]) -> RemoteSession:
     """The record with so much more use on it: counts to add, and pages, of which the first MAX_PAGES are kept."""
     more = [page for page in pages if page not in session.pages]
     return replace(

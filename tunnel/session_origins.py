@@ -10,7 +10,7 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 class SessionOrigins:
-    """`domain`: sessions are https://<id>.<domain>:<public port>/. `ports`: if any, they are https://<host>:<one of them>/ instead.
+    """`domain`: sessions are https://<id>.<domain>:<public port>/. `ports`: if any, https://<host>:<one of them>/ instead.
 
     `public_port` is the one in links, if a proxy or a port mapping makes it another than the bound one.
     """

@@ -1,4 +1,4 @@
-"""`portico forward`: real ssh and RTSP clients reach a device's services through a whole node, and nothing else, and not for ever."""
+"""`portico forward`: real ssh and RTSP clients reach a device's services through a node, and nothing else, and not for ever."""
 
 import asyncio
 import contextlib
@@ -117,10 +117,7 @@ async def forwarding(folder: Path, services: Mapping[str, tuple[str, int]]) -> A
 @contextlib.asynccontextmanager
 async def sshd(folder: Path) -> AsyncIterator[tuple[tuple[str, int], Path]]:
     """OpenSSH's server, where it is and a key that it takes."""
-    with contextlib.suppress(OSError):
-        Path("/run/sshd").mkdir(exist_ok=True)
-    if not Path("/run/sshd").is_dir():
-        pytest.skip("sshd needs the folder /run/sshd, which only root can make")
+    _make_privilege_folder()
     for name in ("host", "user"):
         await _done("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
     port = free_tcp_port()
@@ -139,6 +136,14 @@ async def sshd(folder: Path) -> AsyncIterator[tuple[tuple[str, int], Path]]:
     finally:
         server.terminate()
         await server.wait()
+
+
+def _make_privilege_folder() -> None:
+    """What Debian's service script makes for sshd; only root can."""
+    with contextlib.suppress(OSError):
+        Path("/run/sshd").mkdir(exist_ok=True)
+    if not Path("/run/sshd").is_dir():
+        pytest.skip("sshd needs the folder /run/sshd, which only root can make")
 
 
 async def _done(*command: str, given: bytes = b"") -> bytes:
@@ -186,7 +191,9 @@ async def camera(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         while head := (await reader.readuntil(b"\r\n\r\n")).decode():
             number = next(line.split(":")[1].strip() for line in head.split("\r\n") if line.startswith("CSeq"))
             body = SDP if head.startswith("DESCRIBE") else ""
-            more = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n" if body else "Public: OPTIONS, DESCRIBE\r\n"
+            more = (
+                f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n" if body else "Public: OPTIONS, DESCRIBE\r\n"
+            )
             writer.write(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{more}\r\n{body}".encode())
     writer.close()
 

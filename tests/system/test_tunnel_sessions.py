@@ -1,4 +1,4 @@
-"""Sessions of Remote Control: their ends by logout, what they leave behind, ports instead of host names, guesses by the thousand."""
+"""Sessions of Remote Control: their ends by logout, what they leave, ports instead of host names, guesses by the thousand."""
 
 import asyncio
 import secrets

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -62,10 +62,20 @@ async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 async def both(tmp_path: Path) -> AsyncIterator[tuple[Site, Certificate]]:
     """A device with both pages, the plain one redirecting."""
     certificate = make_certificate(str(tmp_path), "device")
-    async with tunnel_site() as site, serving(redirecting) as web, serving(secure, server_context(certificate)) as tls:
-        async with running(site.make_agent({"web": web, "web-tls": LocalService(*tls, tls=True)})):
-            await site.recorder.until(lambda: site.channel.link(MAC) is not None)
-            yield site, certificate
+    async with contextlib.AsyncExitStack() as stack:
+        site = await stack.enter_async_context(tunnel_site())
+        web = await stack.enter_async_context(serving(redirecting))
+        tls = await stack.enter_async_context(serving(secure, server_context(certificate)))
+        await stack.enter_async_context(online(site, {"web": web, "web-tls": LocalService(*tls, tls=True)}))
+        yield site, certificate
+
+
+@contextlib.asynccontextmanager
+async def online(site: Site, services: Mapping[str, LocalService | tuple[str, int]]) -> AsyncIterator[None]:
+    """A device whose channel offers these services, connected."""
+    async with running(site.make_agent(services)):
+        await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+        yield
 
 
 async def test_a_redirect_to_https_moves_the_session_and_not_the_browser(tmp_path: Path) -> None:
@@ -102,8 +112,7 @@ async def test_a_device_that_serves_https_alone_is_met_there(tmp_path: Path) -> 
     certificate = make_certificate(str(tmp_path), "device")
     async with tunnel_site() as site, serving(secure, server_context(certificate)) as tls:
         dead = ("127.0.0.1", free_tcp_port())
-        async with running(site.make_agent({"web": dead, "web-tls": LocalService(*tls, tls=True)})):
-            await site.recorder.until(lambda: site.channel.link(MAC) is not None)
+        async with online(site, {"web": dead, "web-tls": LocalService(*tls, tls=True)}):
             browser = await site.browser()
             assert (await browser.get("/"))[0] == 200
 
@@ -129,13 +138,11 @@ async def test_another_key_is_refused_and_told_once_until_it_is_accepted(tmp_pat
 
 
 async def test_an_agent_that_does_not_say_whom_it_met_is_not_believed() -> None:
-    async with tunnel_site() as site, serving(secure) as plain:
-        async with running(site.make_agent({"web-tls": plain})):
-            await site.recorder.until(lambda: site.channel.link(MAC) is not None)
-            browser = await site.browser()
-            status, _, body = await browser.get("/")
-            assert status == 502
-            assert b"does not answer" in body
+    async with tunnel_site() as site, serving(secure) as plain, online(site, {"web-tls": plain}):
+        browser = await site.browser()
+        status, _, body = await browser.get("/")
+        assert status == 502
+        assert b"does not answer" in body
 
 
 @needs("openssl")
@@ -149,17 +156,23 @@ async def test_a_device_with_old_tls_and_a_weak_certificate(version: str, tmp_pa
     )
     command = [openssl, "s_server", "-accept", f"127.0.0.1:{port}", version, "-cipher", "ALL:@SECLEVEL=0", "-www", "-quiet"]
     server = await asyncio.create_subprocess_exec(
-        *command, "-key", str(key), "-cert", str(chain), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        *command,
+        "-key",
+        str(key),
+        "-cert",
+        str(chain),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
-        async with tunnel_site() as site:
-            async with running(site.make_agent({"web-tls": LocalService("127.0.0.1", port, tls=True)})):
-                await site.recorder.until(lambda: site.channel.link(MAC) is not None)
-                browser = await site.browser()
-                await _listening(port)
-                status, _, body = await browser.get("/")
-                assert status == 200
-                assert {"-tls1": b"TLSv1\n", "-tls1_1": b"TLSv1.1", "-tls1_2": b"TLSv1.2"}[version] in body
+        place = LocalService("127.0.0.1", port, tls=True)
+        async with tunnel_site() as site, online(site, {"web-tls": place}):
+            browser = await site.browser()
+            await _listening(port)
+            status, _, body = await browser.get("/")
+            assert status == 200
+            assert {"-tls1": b"TLSv1\n", "-tls1_1": b"TLSv1.1", "-tls1_2": b"TLSv1.2"}[version] in body
     finally:
         server.kill()
         await server.wait()

@@ -1,8 +1,7 @@
-"""Two real web applications behind the tunnel, used in headless Chromium: copyparty (uploads in pieces) and JupyterLab (WebSockets)."""
+"""Two real web applications behind the tunnel, in headless Chromium: copyparty (uploads in pieces), JupyterLab (WebSockets)."""
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -73,6 +72,16 @@ def soon(browser: WebDriver, true: Callable[[WebDriver], Any]) -> Any:
     return WebDriverWait(browser, WAIT, poll_frequency=0.1, ignored_exceptions=[WebDriverException]).until(true)
 
 
+def clicked(css: str) -> Callable[[WebDriver], bool]:
+    """Click it, once it is there and takes clicks."""
+
+    def click(browser: WebDriver) -> bool:
+        browser.find_element(By.CSS_SELECTOR, css).click()
+        return True
+
+    return click
+
+
 def element(css: str) -> Callable[[WebDriver], Any]:
     return lambda browser: browser.find_element(By.CSS_SELECTOR, css)
 
@@ -95,11 +104,11 @@ async def test_copyparty_takes_an_upload_of_30_mb(tmp_path: Path) -> None:
             browser.get(link)
             soon(browser, element("input[type=password]")).send_keys("secret" + Keys.ENTER)
             soon(browser, element("#blogout"))
-            soon(browser, lambda page: page.find_element(By.CSS_SELECTOR, "#files a[href='/inner/']").click() is None)
+            soon(browser, clicked("#files a[href='/inner/']"))
             soon(browser, lambda page: urlsplit(page.current_url).path == "/inner/")
-            soon(browser, lambda page: page.find_element(By.ID, "opa_up").click() is None)
+            soon(browser, clicked("#opa_up"))
             soon(browser, element("#file1")).send_keys(str(tmp_path / "firmware.rom"))
-            soon(browser, lambda page: page.find_element(By.ID, "modal-ok").click() is None)
+            soon(browser, clicked("#modal-ok"))
             soon(browser, lambda _page: whole(shared / "inner" / "firmware.rom", content))
             soon(browser, element("#files a[href*='firmware.rom']"))
 

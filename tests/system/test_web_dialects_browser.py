@@ -66,7 +66,7 @@ def log_in(browser: WebDriver, password: str) -> None:
 async def test_dialect_1_pages_of_plain_forms(secure: bool, tmp_path: Path) -> None:
     """Cookies, absolute and relative links, redirects, MJPEG, an upload of 30 MB; over https the device's 308 is followed."""
     phone = Phone()
-    async with opened(OldWebPage(phone, secure=secure), tmp_path) as (site, browser, link):  # type: ignore[arg-type]
+    async with opened(OldWebPage(phone, secure=secure), tmp_path) as (site, browser, link):
         image = tmp_path / "29.30.10.239.rom"
         content = os.urandom(1 << 20) * 30
         image.write_bytes(content)
@@ -103,7 +103,7 @@ async def test_dialect_1_pages_of_plain_forms(secure: bool, tmp_path: Path) -> N
 
 async def test_dialect_2_a_token_in_scripts_and_a_stream_of_events(tmp_path: Path) -> None:
     phone = Phone()
-    async with opened(TokenWebPage(phone), tmp_path) as (_, browser, link):  # type: ignore[arg-type]
+    async with opened(TokenWebPage(phone), tmp_path) as (_, browser, link):
 
         def work() -> None:
             browser.get(link)

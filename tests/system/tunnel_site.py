@@ -180,7 +180,9 @@ class Site:
     visitor_door: Acceptor
     agent: Agent | None = None
 
-    def make_agent(self, services: Mapping[str, LocalService | tuple[str, int]], identity: Identity | None = None, **more: object) -> Agent:
+    def make_agent(
+        self, services: Mapping[str, LocalService | tuple[str, int]], identity: Identity | None = None, **more: object
+    ) -> Agent:
         options: dict[str, object] = {"backoff_first": 0.05, "backoff_most": 0.2, "event_repeat": 0.2, **more}
         return Agent(
             host="127.0.0.1",

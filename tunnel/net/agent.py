@@ -58,8 +58,8 @@ def client_context(*, ca_file: str | None = None, check: bool = True) -> ssl.SSL
 class Agent:
     """Keeps one link to the gateway while `run` runs.
 
-    `services` maps a service id to where it is served (host, port, and whether over TLS); anything else is refused. `calls` maps a call's name to
-    the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
+    `services` maps a service id to where it is served (host, port, and whether over TLS); anything else is refused. `calls` maps a
+    call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class VisitorAtFault(TunnelError):
 
 
 class DeviceAtFault(TunnelError):
-    """The device hung up, stopped reading, sent no HTTP, or redirects away (`left`, with its `status`) before its answer began."""
+    """The device hung up, stopped reading, sent no HTTP, or redirects away (`left`, and its `status`)."""
 
     def __init__(self, left: LeavesDevice | None = None, status: int = 0) -> None:
         super().__init__("the device's answer cannot be passed on")

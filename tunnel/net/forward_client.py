@@ -106,7 +106,7 @@ class ForwardClient:
         down = asyncio.create_task(_copy(far_reader, writer))
         try:
             # TLS has no half-close here: the device's end of the answer, or the operator's end of all, ends both.
-            done, _ = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (up, down):
                 task.cancel()

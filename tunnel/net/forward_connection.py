@@ -1,7 +1,7 @@
 """`ForwardConnection`: one connection of `portico forward`: a line that proves the session, then the bytes of ssh or RTSP.
 
-The protocol (docs/remote-control.md): TLS with ALPN `portico-forward/1`, one line `WORD session secret`, one line back. `open` spends the
-ticket and stays: the gateway says `end` on it, or hangs up, when the session is over. `connect` carries one connection to the device.
+The protocol (docs/remote-control.md): TLS with ALPN `portico-forward/1`, one line `WORD session secret`, one line back. `open`
+spends the ticket and stays; it is cut when the session is over. `connect` carries one connection to the device.
 """
 
 import asyncio

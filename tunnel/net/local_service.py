@@ -1,7 +1,7 @@
 """Dialling a device's own service at the end that is near it: plain TCP, or TLS as old and self-signed as devices have it.
 
-The TLS here protects nothing by itself: the device's network is trusted as far as the operator trusts it. What does is the pin: the
-public key that the device showed is reported (OPENED, `spki`), and the gateway refuses another one than it knows.
+The TLS here protects nothing by itself. What does is the pin: the public key that the device showed is reported (OPENED, `spki`), and
+the gateway refuses another one than it knows.
 """
 
 import asyncio

@@ -35,7 +35,7 @@ class LiveSession:
         self.ends_at = ends_at
         self.active_at = now
         self.target = record.service
-        """The service of the device that is reached: the page moves to TLS when the device says so. Learnt anew after a restart."""
+        """The service of the device that is reached: its page moves to TLS when it says so. Learnt anew after a restart."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.usage = Usage()
         self.saved = Usage()

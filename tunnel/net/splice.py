@@ -22,7 +22,10 @@ async def splice(
     writer: asyncio.StreamWriter,
     moved: Callable[[int, int], None] = _uncounted,
 ) -> None:
-    """Copy until both directions are finished, or either is broken; then both are closed. `moved(to_pipe, to_socket)` counts bytes."""
+    """Copy until both directions are finished, or either is broken; then both are closed.
+
+    `moved(to_pipe, to_socket)` counts bytes.
+    """
     up = asyncio.create_task(_to_socket(pipe, writer, moved))
     down = asyncio.create_task(_to_pipe(pipe, reader, moved))
     try:

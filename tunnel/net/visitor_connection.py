@@ -1,4 +1,4 @@
-"""`VisitorConnection`: one connection of a browser: each request checked before a device sees it, then passed on by an `Exchange`."""
+"""`VisitorConnection`: one connection of a browser: each request is checked before a device sees it, then passed on."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""`VisitorListener`: Remote Control: browsers over HTTPS, each session at an origin of its own, and port forwards at the same port.
+"""`VisitorListener`: Remote Control: browsers over HTTPS, each session at an origin of its own; port forwards beside them.
 
 Connections are accepted, and brought through TLS, by the node: it calls `connect` for each.
 """
