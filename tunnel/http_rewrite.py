@@ -110,6 +110,17 @@ def is_foreign(method: bytes, headers: Headers, session: bytes) -> bool:
     return origin != session
 
 
+def is_navigation(headers: Headers) -> bool:
+    """Whether a window of the browser goes there, as far as the browser says: no script, no frame, no prefetch.
+
+    One-time links are spent by nothing else.
+    """
+    values = {name.lower(): value for name, value in headers}
+    if b"sec-purpose" in values or b"purpose" in values or b"x-moz" in values:
+        return False
+    return values.get(b"sec-fetch-mode", b"navigate") == b"navigate" and values.get(b"sec-fetch-dest", b"document") == b"document"
+
+
 def cookie_of(headers: Headers) -> str | None:
     """The gateway's cookie; None if it is absent, not ASCII or there twice."""
     found = [

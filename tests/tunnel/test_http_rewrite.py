@@ -10,6 +10,7 @@ from tunnel.http_rewrite import (
     Origins,
     cookie_of,
     is_foreign,
+    is_navigation,
     is_websocket,
     location,
     request_fault,
@@ -104,6 +105,21 @@ def test_an_upgrade_to_websocket_stays_and_others_do_not() -> None:
 )
 def test_the_gateways_cookie(headers: list[tuple[bytes, bytes]], cookie: str | None) -> None:
     assert cookie_of(headers) == cookie
+
+
+@pytest.mark.parametrize(
+    ("headers", "navigates"),
+    [
+        ([], True),  # curl, and browsers that do not say
+        ([(b"Sec-Fetch-Site", b"cross-site"), (b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"document")], True),
+        ([(b"Sec-Fetch-Mode", b"no-cors"), (b"Sec-Fetch-Dest", b"image")], False),
+        ([(b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"iframe")], False),
+        ([(b"Sec-Fetch-Mode", b"cors"), (b"Sec-Fetch-Dest", b"empty")], False),
+        ([(b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"document"), (b"Sec-Purpose", b"prefetch")], False),
+    ],
+)
+def test_only_a_window_spends_a_link(headers: list[tuple[bytes, bytes]], navigates: bool) -> None:
+    assert is_navigation(headers) is navigates
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.mux import Mux
 from tunnel.net.link import TLS_DEADLINE, Link, tune
-from tunnel.net.local_service import LocalService, dial
+from tunnel.net.local_service import DIAL_DEADLINE, LocalService, secure
 from tunnel.net.pipe import StreamPipe
-from tunnel.net.splice import splice
+from tunnel.net.splice import CHUNK, splice
+from tunnel.net.tls_splice import splice_tls
 from tunnel.outputs import LinkFailed, PeerLeaving
 
 HANDSHAKE_DEADLINE = 30.0
@@ -58,7 +59,7 @@ def client_context(*, ca_file: str | None = None, check: bool = True) -> ssl.SSL
 class Agent:
     """Keeps one link to the gateway while `run` runs.
 
-    `services` maps a service id to where it is served (host, port, and whether over TLS); anything else is refused. `calls` maps a
+    `services` maps a service id to where it is served (host, port, whether over TLS); anything else is refused. `calls` maps a
     call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
     """
 
@@ -253,7 +254,7 @@ class Agent:
         if target is None:
             pipe.reset(Code.SERVICE_REFUSED)
         else:
-            self._spawn(_serve_stream(pipe, target))
+            self._spawn(self._serve_stream(pipe, target))
 
     def event_arrived(self, _link: Link, _event: DeviceEvent) -> None:
         raise AssertionError("the mux lets no EVENT through at the agent")
@@ -305,6 +306,21 @@ class Agent:
             self._ended.set_result(failure)
         self._say("down")
 
+    async def _serve_stream(self, pipe: StreamPipe, service: LocalService) -> None:
+        spki = b""
+        try:
+            async with asyncio.timeout(DIAL_DEADLINE):
+                reader, writer = await asyncio.open_connection(service.host, service.port, limit=CHUNK)
+                if service.tls:
+                    spki = await secure(writer)
+        except OSError:  # TimeoutError and ssl.SSLError are some
+            pipe.reset(Code.TARGET_UNREACHABLE)
+            return
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pipe.accept(service.authority, spki)
+        await (splice_tls if service.tls else splice)(pipe, reader, writer)
+
     async def _do_call(self, call: Call) -> None:
         target = self._call_targets.get(call.name)
         if target is None:
@@ -344,13 +360,3 @@ class Agent:
 
     async def _turn(self) -> None:
         await self._turned.wait()
-
-
-async def _serve_stream(pipe: StreamPipe, service: LocalService) -> None:
-    try:
-        reader, writer, spki = await dial(service)
-    except OSError:  # TimeoutError is one
-        pipe.reset(Code.TARGET_UNREACHABLE)
-        return
-    pipe.accept(service.authority, spki)
-    await splice(pipe, reader, writer)

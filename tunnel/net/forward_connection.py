@@ -11,12 +11,14 @@ from registry.errors import RegistryError
 from tunnel.errors import Code, LinkDown, SessionRefused, StreamClosed
 from tunnel.net.ports import Seat
 from tunnel.net.sessions import LiveSession
-from tunnel.net.splice import splice
+from tunnel.net.tls_splice import splice_tls
 from tunnel.net.visitor_connection import VisitorSite
 from tunnel.session import is_session_id
 
 FORWARD_ALPN = "portico-forward/1"
 MAX_LINE = 256
+LINGER = 10.0
+"""Seconds a device has to close after the operator's end did."""
 
 
 class ForwardConnection:
@@ -90,7 +92,7 @@ class ForwardConnection:
             return
         live.usage.pages[live.target] = None
         self._writer.write(b"ok\n")
-        await splice(pipe, self._reader, self._writer, lambda up, down: self._site.moved(live, up, down))
+        await splice_tls(pipe, self._reader, self._writer, lambda up, down: self._site.moved(live, up, down), LINGER)
 
     async def _no(self, reason: str) -> None:
         self._site.observer.visitor_refused(reason)

@@ -1,19 +1,16 @@
 """Dialling a device's own service at the end that is near it: plain TCP, or TLS as old and self-signed as devices have it.
 
-The TLS here protects nothing by itself. What does is the pin: the public key that the device showed is reported (OPENED, `spki`), and
-the gateway refuses another one than it knows.
+The TLS here protects nothing by itself. What does is the pin: the public key that the device showed is reported (OPENED, `spki`),
+and the gateway refuses another one than it knows.
 """
 
 import asyncio
 import hashlib
-import socket
 import ssl
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from tunnel.net.splice import CHUNK
 
 _LEGACY_SERVER_CONNECT = 0x4  # SSL_OP_LEGACY_SERVER_CONNECT: servers from before RFC 5746; Python names it from 3.12 on
 DIAL_DEADLINE = 8.0
@@ -34,23 +31,20 @@ class LocalService(NamedTuple):
         return shown if self.port == (443 if self.tls else 80) else f"{shown}:{self.port}"
 
 
-async def dial(service: LocalService) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-    """Connect. The third value is the SHA-256 of the public key that the service showed, empty without TLS.
+async def secure(writer: asyncio.StreamWriter) -> bytes:
+    """Speak TLS on a connection to a device's page from here on. Returns the SHA-256 of the public key that it showed.
 
-    Raises OSError (also for TLS that fails) and TimeoutError.
+    Raises OSError, also for TLS that fails; then the connection is aborted. The caller bounds the time.
     """
-    async with asyncio.timeout(DIAL_DEADLINE):
-        reader, writer = await asyncio.open_connection(
-            service.host, service.port, limit=CHUNK, ssl=device_context() if service.tls else None
-        )
-    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if not service.tls:
-        return reader, writer, b""
-    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    if not shown:
+    try:
+        await writer.start_tls(device_context())
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if not shown:
+            raise ConnectionError("a TLS server without a certificate")
+    except BaseException:
         writer.transport.abort()
-        raise ConnectionError("a TLS server without a certificate")
-    return reader, writer, spki_sha256(shown)
+        raise
+    return spki_sha256(shown)
 
 
 def device_context() -> ssl.SSLContext:

@@ -4,7 +4,6 @@ Back-pressure is the two awaits of each loop: nothing is read on one side while 
 """
 
 import asyncio
-from collections.abc import Callable
 
 from tunnel.errors import Code, StreamClosed
 from tunnel.net.pipe import StreamPipe
@@ -12,22 +11,10 @@ from tunnel.net.pipe import StreamPipe
 CHUNK = 65_536
 
 
-def _uncounted(_to_pipe: int, _to_socket: int) -> None:
-    """Nobody asks."""
-
-
-async def splice(
-    pipe: StreamPipe,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    moved: Callable[[int, int], None] = _uncounted,
-) -> None:
-    """Copy until both directions are finished, or either is broken; then both are closed.
-
-    `moved(to_pipe, to_socket)` counts bytes.
-    """
-    up = asyncio.create_task(_to_socket(pipe, writer, moved))
-    down = asyncio.create_task(_to_pipe(pipe, reader, moved))
+async def splice(pipe: StreamPipe, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy until both directions are finished, or either is broken; then both are closed."""
+    up = asyncio.create_task(_to_socket(pipe, writer))
+    down = asyncio.create_task(_to_pipe(pipe, reader))
     try:
         await asyncio.gather(up, down)
     except (OSError, StreamClosed):
@@ -45,7 +32,7 @@ async def splice(
         await asyncio.gather(up, down, return_exceptions=True)
 
 
-async def _to_socket(pipe: StreamPipe, writer: asyncio.StreamWriter, moved: Callable[[int, int], None]) -> None:
+async def _to_socket(pipe: StreamPipe, writer: asyncio.StreamWriter) -> None:
     broken = False
     while data := await pipe.read():
         if broken:
@@ -53,17 +40,13 @@ async def _to_socket(pipe: StreamPipe, writer: asyncio.StreamWriter, moved: Call
         try:
             writer.write(data)
             await writer.drain()
-            moved(0, len(data))
         except OSError:
             broken = True  # a server that answers early and hangs up (413): its answer still comes through
     if not broken and writer.can_write_eof():
         writer.write_eof()
-    elif not broken:
-        writer.close()  # TLS has no half-close here: the end of one direction, once it is written, ends both
 
 
-async def _to_pipe(pipe: StreamPipe, reader: asyncio.StreamReader, moved: Callable[[int, int], None]) -> None:
+async def _to_pipe(pipe: StreamPipe, reader: asyncio.StreamReader) -> None:
     while data := await reader.read(CHUNK):
         await pipe.write(data)
-        moved(len(data), 0)
     pipe.finish()

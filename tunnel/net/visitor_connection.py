@@ -217,7 +217,7 @@ class VisitorConnection:
         Where sessions share a host, what the browser holds of an earlier one must not get to this one's device.
         """
         target = request.target.decode("ascii", "replace")
-        if request.method != b"GET":
+        if request.method != b"GET" or not http_rewrite.is_navigation(request.headers.raw_items()):
             raise SessionRefused("no such page")
         cookie = await self._site.sessions.open(session_id, target[len(OPEN_PATH) :], self._seat.host, port=port)
         value = COOKIE + b"=" + cookie.encode("ascii") + b"; Path=/; Secure; HttpOnly; SameSite=Lax"
