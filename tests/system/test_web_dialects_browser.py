@@ -62,7 +62,7 @@ def log_in(browser: WebDriver, password: str) -> None:
     click(browser, "#submit")
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["http", "https-308"])
+@pytest.mark.parametrize("secure", [pytest.param(False, id="http", marks=pytest.mark.slow), pytest.param(True, id="https-308")])
 async def test_dialect_1_pages_of_plain_forms(secure: bool, tmp_path: Path) -> None:
     """Cookies, absolute and relative links, redirects, MJPEG, an upload of 30 MB; over https the device's 308 is followed."""
     phone = Phone()
