@@ -98,6 +98,9 @@ class LiveSessions:
 
     async def at_port(self, port: int) -> str | None:
         """The session that has this port of the visitors' listener. Raises StoreUnavailable."""
+        for live in self._live.values():
+            if live.record.port == port:
+                return live.record.id
         stored = await self._store.get_unique(RemoteSession, "port", str(port))
         return None if stored is None else stored.record.id
 

@@ -23,6 +23,8 @@ from tunnel.session_origins import SessionOrigins
 OWN_PATHS = b"/.portico/"
 """Paths of a session's origin that are the gateway's own and never reach a device."""
 CLOSE_PATH = b"/.portico/close"
+MAX_ADDRESSES = 32
+"""Addresses of visitors that a session's audit names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class VisitorSite:
             return False
         live.tasks.add(task)
         live.usage.requests += 1
-        live.usage.addresses.add(host)
+        if len(live.usage.addresses) < MAX_ADDRESSES:
+            live.usage.addresses.add(host)
         self.sessions.touch(live)
         return True
 
