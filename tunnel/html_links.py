@@ -17,7 +17,7 @@ _FOLLOWED = rb"(?:href|src|action|formaction|poster|background|data-src)"
 class HtmlLinks:
     """The links of one page, fed piece by piece. What cannot end inside a tag leaves at once: a page shows as it comes."""
 
-    __slots__ = ("_held", "_pattern", "_session")
+    __slots__ = ("_held", "_names", "_other", "_pattern")
 
     def __init__(self, origins: Origins) -> None:
         host, _, port = origins.device.rpartition(b":")
@@ -30,9 +30,10 @@ class HtmlLinks:
         refresh = (
             b"content" + blank + b"=" + blank + rb"[\"']?[0-9.]{1,8}" + blank + b"[;,]" + blank + b"url" + blank + b"=" + blank
         )
-        here = rb"([\s\"'](?:" + followed + b"|" + refresh + rb"))(?:https?:)?//" + authority + rb"(?=[/\"'?#\s>])"
+        here = rb"([\s\"'](?:" + followed + b"|" + refresh + rb"))(https?:)?//" + authority + rb"(?=([/\"'?#\s>]))"
         self._pattern = re.compile(here, re.IGNORECASE)
-        self._session = origins.session
+        self._other = b"http:" if origins.tls else b"https:"
+        self._names = (origins.session, origins.other_scheme)
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -50,4 +51,10 @@ class HtmlLinks:
         return self._changed(text)
 
     def _changed(self, text: bytes) -> bytes:
-        return self._pattern.sub(lambda found: found.group(1) + self._session, text)
+        return self._pattern.sub(self._link, text)
+
+    def _link(self, found: re.Match[bytes]) -> bytes:
+        start, scheme, following = found.groups()
+        if (scheme or b"").lower() != self._other:
+            return start + self._names[0]
+        return start + self._names[1] + (b"" if following == b"/" else b"/")

@@ -22,6 +22,8 @@ BROWSER_STATE = frozenset(
 )
 """What a device must not tell the browser about an origin that is ours."""
 MAX_EXPIRED = 50
+TO_HTTP, TO_HTTPS = b"/.portico/http", b"/.portico/https"
+"""Paths of ours: what follows them is a path of the device's page over that scheme."""
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE", b"TRACK"))
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
@@ -43,6 +45,11 @@ class Origins:
     """Whether the device's page is the one it serves over TLS."""
     shared_host: bool = False
     """Whether sessions differ by their port only: browsers then show every cookie of the host to each of them."""
+
+    @property
+    def other_scheme(self) -> bytes:
+        """What a link to the device's page over its other scheme begins with: the session moves there when it is followed."""
+        return self.session + (TO_HTTP if self.tls else TO_HTTPS)
 
     @property
     def device_origin(self) -> bytes:
@@ -287,12 +294,16 @@ def _host(authority: bytes) -> bytes:
 
 
 def _refresh(value: bytes, origins: Origins) -> bytes | None:
-    """`Refresh: 0; url=...` rewritten like Location; dropped if it leaves the device."""
+    """`Refresh: 0; url=...` rewritten like Location; dropped if it leaves the device, and to its other scheme like a link."""
     match = _REFRESH.fullmatch(value)
     if match is None:
         return value
     target = location(match.group(2), origins)
-    return None if isinstance(target, LeavesDevice) else match.group(1) + target + match.group(3)
+    if isinstance(target, LeavesDevice):
+        if target.own is None:
+            return None
+        target = origins.other_scheme + target.own[len(origins.session) :]
+    return match.group(1) + target + match.group(3)
 
 
 def _policy(value: bytes, origins: Origins) -> bytes:

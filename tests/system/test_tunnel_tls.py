@@ -90,6 +90,11 @@ async def test_a_redirect_to_https_moves_the_session_and_not_the_browser(tmp_pat
         assert f'<a href="{browser.origin}/next">'.encode() in body
         assert b"Origin: https://127.0.0.1:" in body
         assert site.recorder.certificates == [("pinned", spki_of(certificate))]
+        # A link to the other scheme moves the session when it is followed, and never leads away.
+        status, headers, _ = await browser.get("/.portico/http//evil.example/x")
+        assert (status, headers["location"]) == (302, f"{browser.origin}//evil.example/x")
+        assert (await browser.get("/back"))[2] == b"plain"
+        assert (await browser.get("/.portico/https/"))[1]["location"] == f"{browser.origin}/"
         # ... and back, where the device wants that.
         status, headers, _ = await browser.get("/plain")
         assert (status, headers["location"]) == (302, f"{browser.origin}/back")

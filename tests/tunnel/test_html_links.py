@@ -19,7 +19,9 @@ def rewritten(page: bytes, device: bytes = b"192.168.1.20") -> bytes:
     ("page", "becomes"),
     [
         (b'<a href="http://192.168.1.20/x?y=1">', b'<a href="' + S + b'/x?y=1">'),
-        (b"<a class=b HREF = 'https://192.168.1.20:443'>", b"<a class=b HREF = '" + S + b"'>"),
+        (b"<a class=b HREF = 'http://192.168.1.20'>", b"<a class=b HREF = '" + S + b"'>"),
+        (b"<a href=https://192.168.1.20:443/x>", b"<a href=" + S + b"/.portico/https/x>"),
+        (b"<a href='https://192.168.1.20'>", b"<a href='" + S + b"/.portico/https/'>"),
         (b"<img src=//192.168.1.20:80/a.png>", b"<img src=" + S + b"/a.png>"),
         (b'<form action="http://192.168.1.20/do" id=f>', b'<form action="' + S + b'/do" id=f>'),
         (b'<meta content="0; url=http://192.168.1.20/">', b'<meta content="0; url=' + S + b'/">'),

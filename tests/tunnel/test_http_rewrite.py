@@ -238,5 +238,7 @@ def test_response_headers() -> None:
 
 def test_refresh_that_leaves_is_dropped_and_one_without_a_url_stays() -> None:
     assert to_visitor([(b"Refresh", b"0;URL='http://evil.example/'")], O)[:-2] == []  # type: ignore[index]
+    to_tls = to_visitor([(b"Refresh", b"0; url=https://192.168.1.20/a?b")], O)
+    assert to_tls[:-2] == [(b"Refresh", b"0; url=" + SESSION + b"/.portico/https/a?b")]  # type: ignore[index]
     assert to_visitor([(b"Refresh", b"30")], O)[:-2] == [(b"Refresh", b"30")]  # type: ignore[index]
     assert to_visitor([(b"Location", b"http://evil.example/")], O) == LeavesDevice(b"http://evil.example/")

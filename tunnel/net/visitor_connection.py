@@ -11,7 +11,7 @@ from registry.errors import RegistryError
 from registry.mac import MacAddress
 from tunnel import http_rewrite, pages
 from tunnel.errors import Code, LinkDown, SessionRefused, StreamClosed
-from tunnel.http_rewrite import COOKIE, LeavesDevice, Origins
+from tunnel.http_rewrite import COOKIE, TO_HTTP, TO_HTTPS, LeavesDevice, Origins
 from tunnel.net.exchange import CHUNK, DeviceAtFault, Exchange, Visitor, VisitorAtFault
 from tunnel.net.pins import CertificateChanged, Pins
 from tunnel.net.pipe import StreamPipe
@@ -196,7 +196,7 @@ class VisitorConnection:
                 self._refused("cross-site")
                 return _Reply(403, pages.CROSS_SITE)
             if request.target.startswith(OWN_PATHS):
-                return await self._own(request, live)
+                return await self._own(request, live, origin)
         except SessionRefused:
             self._refused("no-session")
             return _Reply(404, pages.NOT_FOUND)
@@ -239,10 +239,14 @@ class VisitorConnection:
         self._seat.release()
         return live
 
-    async def _own(self, request: h11.Request, live: LiveSession) -> _Reply:
-        """The session's own page, and its end by the visitor: the gateway's cookie goes with it."""
+    async def _own(self, request: h11.Request, live: LiveSession, origin: bytes) -> _Reply:
+        """The session's own page, moves to the device's other scheme, and the end by the visitor."""
         if request.method == b"GET" and request.target == OWN_PATHS:
             return _Reply(200, pages.session(await self._site.device_name(live.record.mac)))
+        for prefix, target in ((TO_HTTP, WEB), (TO_HTTPS, WEB_TLS)):
+            if request.method in http_rewrite.SAFE_METHODS and request.target.startswith(prefix + b"/"):
+                live.target = target
+                return _Reply(302, b"", ((b"Location", origin + request.target[len(prefix) :]),))
         if request.method == b"POST" and request.target == CLOSE_PATH:
             task = asyncio.current_task()
             assert task is not None
