@@ -11,7 +11,7 @@ from gateway.metrics import Metrics
 from registry.mac import MacAddress
 from registry.records import RemoteSession
 from registry.store import Store
-from tunnel.net.ports import Reachable, Usage
+from tunnel.net.ports import Reached, Usage
 from tunnel.net.visitor_listener import VisitorListener
 from tunnel.session import WEB
 
@@ -23,7 +23,7 @@ def visitor_listener(
     config: Config,
     *,
     store: Store,
-    links: Callable[[MacAddress], Reachable | None],
+    links: Callable[[MacAddress], Reached | None],
     metrics: Metrics,
     logbook: Logbook,
     entropy: Callable[[int], bytes],

@@ -18,13 +18,14 @@ from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.mux import Mux
 from tunnel.net.link import TLS_DEADLINE, Link, tune
-from tunnel.net.local_service import DIAL_DEADLINE, LocalService, secure
+from tunnel.net.local_service import LocalService, serve_tls
 from tunnel.net.pipe import StreamPipe
 from tunnel.net.splice import CHUNK, splice
-from tunnel.net.tls_splice import splice_tls
 from tunnel.outputs import LinkFailed, PeerLeaving
 
 HANDSHAKE_DEADLINE = 30.0
+CONNECT_DEADLINE = 5.0
+"""Seconds the local service gets to take a connection."""
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 60.0
 STABLE = 60.0
@@ -253,8 +254,10 @@ class Agent:
         target = self._services.get(service)
         if target is None:
             pipe.reset(Code.SERVICE_REFUSED)
+        elif target.tls:
+            self._spawn(serve_tls(pipe, target))
         else:
-            self._spawn(self._serve_stream(pipe, target))
+            self._spawn(self._serve_stream(pipe, target.host, target.port))
 
     def event_arrived(self, _link: Link, _event: DeviceEvent) -> None:
         raise AssertionError("the mux lets no EVENT through at the agent")
@@ -306,20 +309,18 @@ class Agent:
             self._ended.set_result(failure)
         self._say("down")
 
-    async def _serve_stream(self, pipe: StreamPipe, service: LocalService) -> None:
-        spki = b""
+    async def _serve_stream(self, pipe: StreamPipe, host: str, port: int) -> None:
         try:
-            async with asyncio.timeout(DIAL_DEADLINE):
-                reader, writer = await asyncio.open_connection(service.host, service.port, limit=CHUNK)
-                if service.tls:
-                    spki = await secure(writer)
-        except OSError:  # TimeoutError and ssl.SSLError are some
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                reader, writer = await asyncio.open_connection(host, port, limit=CHUNK)
+        except OSError:  # TimeoutError is one
             pipe.reset(Code.TARGET_UNREACHABLE)
             return
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pipe.accept(service.authority, spki)
-        await (splice_tls if service.tls else splice)(pipe, reader, writer)
+        shown = f"[{host}]" if ":" in host else host
+        pipe.accept(shown if port == 80 else f"{shown}:{port}")
+        await splice(pipe, reader, writer)
 
     async def _do_call(self, call: Call) -> None:
         target = self._call_targets.get(call.name)

@@ -6,11 +6,17 @@ and the gateway refuses another one than it knows.
 
 import asyncio
 import hashlib
+import socket
 import ssl
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tunnel.errors import Code
+from tunnel.net.pipe import StreamPipe
+from tunnel.net.splice import CHUNK
+from tunnel.net.tls_splice import splice_tls
 
 _LEGACY_SERVER_CONNECT = 0x4  # SSL_OP_LEGACY_SERVER_CONNECT: servers from before RFC 5746; Python names it from 3.12 on
 DIAL_DEADLINE = 8.0
@@ -29,6 +35,20 @@ class LocalService(NamedTuple):
         """What an HTTP client names as Host."""
         shown = f"[{self.host}]" if ":" in self.host else self.host
         return shown if self.port == (443 if self.tls else 80) else f"{shown}:{self.port}"
+
+
+async def serve_tls(pipe: StreamPipe, service: LocalService) -> None:
+    """Answer an offered stream with a service that speaks TLS, and carry it: plain on the stream, TLS to the device."""
+    try:
+        async with asyncio.timeout(DIAL_DEADLINE):
+            reader, writer = await asyncio.open_connection(service.host, service.port, limit=CHUNK)
+            spki = await secure(writer)
+    except OSError:  # TimeoutError and ssl.SSLError are some
+        pipe.reset(Code.TARGET_UNREACHABLE)
+        return
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    pipe.accept(service.authority, spki)
+    await splice_tls(pipe, reader, writer)
 
 
 async def secure(writer: asyncio.StreamWriter) -> bytes:

@@ -22,7 +22,7 @@ class Seat(Protocol):
         ...
 
 
-class Reachable(Protocol):
+class Reached(Protocol):
     """A device that can be reached now: over its own channel, or through a connector at its site."""
 
     def open(self, service: str) -> StreamPipe:

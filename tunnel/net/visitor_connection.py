@@ -15,7 +15,7 @@ from tunnel.http_rewrite import COOKIE, TO_HTTP, TO_HTTPS, LeavesDevice, Origins
 from tunnel.net.exchange import CHUNK, DeviceAtFault, Exchange, Visitor, VisitorAtFault
 from tunnel.net.pins import CertificateChanged, Pins
 from tunnel.net.pipe import StreamPipe
-from tunnel.net.ports import Reachable, Seat, VisitorObserver
+from tunnel.net.ports import Reached, Seat, VisitorObserver
 from tunnel.net.sessions import CONNECTIONS, LiveSession, LiveSessions
 from tunnel.session import MAX_PAGES, OPEN_PATH, WEB, WEB_TLS, page_of
 from tunnel.session_origins import SessionOrigins
@@ -42,7 +42,7 @@ class VisitorSite:
 
     sessions: LiveSessions
     origins: SessionOrigins
-    links: Callable[[MacAddress], Reachable | None]
+    links: Callable[[MacAddress], Reached | None]
     pins: Pins
     observer: VisitorObserver
     deadlines: VisitorDeadlines

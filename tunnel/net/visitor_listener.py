@@ -14,7 +14,7 @@ from registry.store import Store
 from tunnel.net.exchange import CHUNK, Visitor, VisitorGone
 from tunnel.net.forward_connection import FORWARD_ALPN, ForwardConnection
 from tunnel.net.pins import Pins
-from tunnel.net.ports import Reachable, Seat, VisitorObserver
+from tunnel.net.ports import Reached, Seat, VisitorObserver
 from tunnel.net.sessions import LiveSessions
 from tunnel.net.visitor_connection import VisitorConnection, VisitorDeadlines, VisitorSite
 from tunnel.session_origins import SessionOrigins
@@ -34,7 +34,7 @@ class VisitorListener:
         self,
         *,
         store: Store,
-        links: Callable[[MacAddress], Reachable | None],
+        links: Callable[[MacAddress], Reached | None],
         observer: VisitorObserver,
         entropy: Callable[[int], bytes],
         wall: Callable[[], float],
