@@ -3,8 +3,12 @@
 import asyncio
 import contextlib
 import hashlib
+import os
+import socket
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from tests.system.tunnel_site import (
     Site,
     make_certificate,
     read_answer,
+    read_head,
     running,
     server_context,
     serving,
@@ -62,7 +67,7 @@ async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 async def both(tmp_path: Path) -> AsyncIterator[tuple[Site, Certificate]]:
     """A device with both pages, the plain one redirecting."""
     certificate = make_certificate(str(tmp_path), "device")
-    async with contextlib.AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(tunnel_site())
         web = await stack.enter_async_context(serving(redirecting))
         tls = await stack.enter_async_context(serving(secure, server_context(certificate)))
@@ -199,3 +204,70 @@ async def _listening(port: int) -> None:
             else:
                 writer.close()
                 return
+
+
+def old_server(context: ssl.SSLContext, body: bytes, listener: socket.socket) -> None:
+    """HTTP/1.0 over TLS as small firmware has it: the answer ends with the connection, and TLS's farewell is left out."""
+    connection, _ = listener.accept()
+    with context.wrap_socket(connection, server_side=True) as tls:
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            asked += tls.recv(4096)
+        tls.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n" + body)
+    # SSLSocket.close sends no close_notify
+
+
+async def test_an_answer_that_ends_with_the_connection_arrives_whole(tmp_path: Path) -> None:
+    context = server_context(make_certificate(str(tmp_path), "device"))
+    body = os.urandom(3_000_000)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        place = LocalService("127.0.0.1", listener.getsockname()[1], tls=True)
+        serving = asyncio.create_task(asyncio.to_thread(old_server, context, body, listener))
+        async with tunnel_site() as site, online(site, {"web-tls": place}):
+            browser = await site.browser()
+            status, _, received = await browser.get("/log")
+            assert (status, len(received), received == body) == (200, len(body), True)
+        await serving
+
+
+async def test_uploads_and_websockets_go_through_tls_too(tmp_path: Path) -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"Upgrade: websocket" in head:
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+            return
+        digest, left = hashlib.sha256(), int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while left:
+            data = await reader.read(min(left, 65_536))
+            digest.update(data)
+            left -= len(data)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + digest.hexdigest().encode())
+
+    certificate = make_certificate(str(tmp_path), "device")
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(tunnel_site())
+        tls = await stack.enter_async_context(serving(page, server_context(certificate)))
+        await stack.enter_async_context(online(site, {"web-tls": LocalService(*tls, tls=True)}))
+        browser = await site.browser()
+        image = os.urandom(1_000_000) * 10
+        status, _, body = await browser.request("POST", "/upgrade", f"Origin: {browser.origin}", body=image)
+        assert (status, body.decode()) == (200, hashlib.sha256(image).hexdigest())
+        reader, writer = await browser.connect()
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Origin: {browser.origin}")
+        writer.write(browser.head("GET", "/live", *upgrade))
+        assert (await read_head(reader))[0] == 101
+        sending = asyncio.create_task(_send(writer, image[:2_000_000]))
+        assert await reader.readexactly(2_000_000) == image[:2_000_000]
+        await sending
+        writer.close()
+
+
+async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    for start in range(0, len(data), 65_536):
+        writer.write(data[start : start + 65_536])
+        await writer.drain()
