@@ -57,6 +57,7 @@ async def test_the_visitor_ends_the_session_on_its_own_page() -> None:
         other[1].close()
         assert (await browser.get("/"))[0] == 404
         assert (await ended(site, browser)).end_reason == "logout"
+        assert ("closed", "logout") in site.recorder.sessions
         assert (await sibling.get("/"))[0] == 200
 
 

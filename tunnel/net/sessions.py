@@ -129,8 +129,8 @@ class LiveSessions:
 
     async def end(self, live: LiveSession, reason: str) -> None:
         """End a session for good, everywhere. Returns when it is stored. Raises StoreUnavailable."""
-        await rules.close_session(self._store, live.record.id, reason=reason, wall=self._wall())
         self._drop(live, reason)
+        await rules.close_session(self._store, live.record.id, reason=reason, wall=self._wall())
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
