@@ -11,13 +11,20 @@ from tunnel.http_rewrite import Origins
 
 MAX_TAG = 8_192
 """Bytes held back to see a whole tag; a longer one passes as it comes."""
-_FOLLOWED = rb"(?:href|src|action|formaction|poster|background|data-src)"
+LOOK_BACK = 80
+"""Bytes before a name in which the attribute that holds it begins."""
+_BLANK = rb"\s{0,8}"
+_FOLLOWED = rb"(?:href|src|action|formaction|poster|background|data-src)" + _BLANK + b"=" + _BLANK + rb"[\"']?" + _BLANK
+_REFRESH = (
+    b"content" + _BLANK + b"=" + _BLANK + rb"[\"']?[0-9.]{1,8}" + _BLANK + b"[;,]" + _BLANK + b"url" + _BLANK + b"=" + _BLANK
+)
+_BEFORE = re.compile(rb"[\s\"'](?:" + _FOLLOWED + b"|" + _REFRESH + rb")(https?:)?\Z", re.IGNORECASE)
 
 
 class HtmlLinks:
     """The links of one page, fed piece by piece. What cannot end inside a tag leaves at once: a page shows as it comes."""
 
-    __slots__ = ("_held", "_names", "_other", "_pattern")
+    __slots__ = ("_held", "_here", "_names", "_other")
 
     def __init__(self, origins: Origins) -> None:
         host, _, port = origins.device.rpartition(b":")
@@ -25,13 +32,7 @@ class HtmlLinks:
             host = origins.device
         ports = {b"80", b"443", *([port] if port.isdigit() else [])}
         authority = re.escape(host) + rb"(?::(?:" + b"|".join(sorted(ports)) + rb"))?"
-        blank = rb"\s{0,8}"  # bounded, or a page of blanks would cost its square
-        followed = _FOLLOWED + blank + b"=" + blank + rb"[\"']?" + blank
-        refresh = (
-            b"content" + blank + b"=" + blank + rb"[\"']?[0-9.]{1,8}" + blank + b"[;,]" + blank + b"url" + blank + b"=" + blank
-        )
-        here = rb"([\s\"'](?:" + followed + b"|" + refresh + rb"))(https?:)?//" + authority + rb"(?=([/\"'?#\s>]))"
-        self._pattern = re.compile(here, re.IGNORECASE)
+        self._here = re.compile(b"//" + authority + rb"(?=([/\"'?#\s>]))", re.IGNORECASE)
         self._other = b"http:" if origins.tls else b"https:"
         self._names = (origins.session, origins.other_scheme)
         self._held = b""
@@ -51,10 +52,16 @@ class HtmlLinks:
         return self._changed(text)
 
     def _changed(self, text: bytes) -> bytes:
-        return self._pattern.sub(self._link, text)
-
-    def _link(self, found: re.Match[bytes]) -> bytes:
-        start, scheme, following = found.groups()
-        if (scheme or b"").lower() != self._other:
-            return start + self._names[0]
-        return start + self._names[1] + (b"" if following == b"/" else b"/")
+        """Looks for the device's name first, and only there at what stands before it: most pages do not hold it."""
+        pieces, at = [], 0
+        for found in self._here.finditer(text):
+            before = _BEFORE.search(text[max(at, found.start() - LOOK_BACK) : found.start()])
+            if before is None:
+                continue
+            scheme, following = before.group(1) or b"", found.group(1)
+            link = self._names[0]
+            if scheme.lower() == self._other:
+                link = self._names[1] + (b"" if following == b"/" else b"/")
+            pieces += [text[at : found.start() - len(scheme)], link]
+            at = found.end()
+        return b"".join([*pieces, text[at:]]) if pieces else text

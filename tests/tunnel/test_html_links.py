@@ -70,3 +70,15 @@ def test_only_an_open_tag_is_held_back_and_not_for_long() -> None:
     assert links.feed(b"<p>now</p> text") == b"<p>now</p> text"
     assert links.feed(b"more <a hr") == b"more "
     assert links.feed(b"x" * MAX_TAG) == b"<a hr" + b"x" * MAX_TAG
+
+
+@given(
+    st.lists(st.sampled_from([b"<", b">", b"href=", b'"', b" ", b"//192.168.1.20", b"http:", b"https:", b"/", b"x"]), max_size=40)
+)
+def test_nothing_is_lost_and_nothing_but_the_name_is_changed(parts: list[bytes]) -> None:
+    page = b"".join(parts)
+    changed = rewritten(page)
+    back = changed.replace(S + b"/.portico/https", b"https://192.168.1.20").replace(S, b"http://192.168.1.20")
+    plain = [text.replace(b"http:", b"").replace(b"https:", b"") for text in (page, back)]
+    assert plain[0].replace(b"/", b"") == plain[1].replace(b"/", b"")
+    assert changed == page or b"//192.168.1.20" in page
