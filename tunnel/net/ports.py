@@ -109,6 +109,8 @@ class Usage:
     addresses: set[str] = field(default_factory=set)
     pages: dict[str, None] = field(default_factory=dict)
     """What `tunnel.session.page_of` calls them, in the order of their first request; bounded."""
+    seconds: float = 0.0
+    """How long this node served it; known when it is over."""
 
 
 class CountedGenerations:

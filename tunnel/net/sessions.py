@@ -28,12 +28,12 @@ FAREWELL = 2.0
 class LiveSession:
     """One session on this node."""
 
-    __slots__ = ("active_at", "ends_at", "record", "saved", "target", "tasks", "timer", "usage")
+    __slots__ = ("active_at", "began", "ends_at", "record", "saved", "target", "tasks", "timer", "usage")
 
     def __init__(self, record: RemoteSession, ends_at: float, now: float) -> None:
         self.record = record
         self.ends_at = ends_at
-        self.active_at = now
+        self.began = self.active_at = now
         self.target = record.service
         """The service of the device that is reached: its page moves to TLS when it says so. Learnt anew after a restart."""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -174,6 +174,7 @@ class LiveSessions:
             live.timer.cancel()
         for task in list(live.tasks):
             task.cancel()
+        live.usage.seconds = self._loop.time() - live.began
         self._observer.session_closed(live.record, live.usage, reason)
         last = self._spawn(self._save(live, None if reason in ("ended", "stopping") else reason))
         self._last_words.add(last)
