@@ -64,7 +64,8 @@ class VisitorNotes:
         self._metrics.remote_bytes.labels("to-visitor").inc(usage.bytes_to_visitor)
         counts = f"{usage.requests} requests, {usage.bytes_to_device} bytes to the device, {usage.bytes_to_visitor} bytes back"
         pages = _within(usage.pages, MAX_DETAIL // 2)
-        detail = f"{_what(session)}{reason} after {usage.seconds:.0f} s; {counts}, from {', '.join(_within(sorted(usage.addresses), MAX_DETAIL // 4))}"
+        addresses = ", ".join(_within(sorted(usage.addresses), MAX_DETAIL // 4))
+        detail = f"{_what(session)}{reason} after {usage.seconds:.0f} s; {counts}, from {addresses}"
         self._audit(session, "remote-session.closed", f"{detail}; pages: {json.dumps(pages)}" if pages else detail)
 
     def certificate_pinned(self, session: RemoteSession, spki: str) -> None:

@@ -33,12 +33,13 @@ def noted() -> tuple[VisitorNotes, Book, Metrics]:
 
 def test_a_session_that_is_over_says_what_was_done() -> None:
     notes, book, metrics = noted()
-    usage = Usage(3, 100, 2000, {"192.0.2.7", "192.0.2.1"}, {"GET /": None, "POST /login": None})
+    usage = Usage(3, 100, 2000, {"192.0.2.7", "192.0.2.1"}, {"GET /": None, "POST /login": None}, 61.4)
     notes.session_closed(SESSION, usage, "idle")
     (entry,) = book.told
     assert (entry["actor"], entry["object"], entry["site"]) == ("token:t", "device 0C1105AABBCC", "site-1")
     assert entry["detail"] == (
-        'idle; 3 requests, 100 bytes to the device, 2000 bytes back, from 192.0.2.1, 192.0.2.7; pages: ["GET /", "POST /login"]'
+        "idle after 61 s; 3 requests, 100 bytes to the device, 2000 bytes back, from 192.0.2.1, 192.0.2.7; "
+        'pages: ["GET /", "POST /login"]'
     )
     said = metrics.exposition().decode()
     assert 'portico_tunnel_sessions_total{end="idle"} 1.0' in said
