@@ -18,6 +18,7 @@ from admin_api import (
     enrolment_windows,
     events,
     firmware,
+    forwards,
     logs,
     mac_library,
     one_time,
@@ -29,6 +30,7 @@ from admin_api import (
     trunks,
     upgrades,
     users,
+    web_certificates,
 )
 from admin_api.events import Streams
 from admin_api.limits import Limits
@@ -56,6 +58,8 @@ RESOURCES: Sequence[APIRouter] = (
     firmware.routes,
     upgrades.routes,
     remote_sessions.routes,
+    forwards.routes,
+    web_certificates.routes,
     logs.routes,
     events.routes,
 )

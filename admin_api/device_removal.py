@@ -9,6 +9,7 @@ from registry.mac import MacAddress
 from registry.records import Account, Device, RemoteSession
 from registry.relay_state import RelayState
 from registry.store import MAX_PAGE, Stored
+from registry.web_certificate import WebCertificate
 from tunnel.session import closed
 
 
@@ -27,6 +28,7 @@ async def remove_device(work: Work, device: Stored[Device]) -> None:
     if await store.get(RelayState, record.mac.text) is not None:
         work.delete(RelayState, record.mac.text)
     await end_sessions(work, record, "device deleted")
+    work.delete(WebCertificate, record.mac.text)
     await _forget_configuration(work, record.mac)
     await enrol(work, roster, Delta(device_before=record))
 

@@ -32,6 +32,7 @@ class Permission(StrEnum):
     UPGRADES_WRITE = "upgrades.write"
     REMOTE_SESSIONS_READ = "remote-sessions.read"
     REMOTE_SESSIONS_WRITE = "remote-sessions.write"
+    FORWARDS_WRITE = "forwards.write"
     LOGS_READ = "logs.read"
     AUDIT_READ = "audit.read"
     EVENTS_READ = "events.read"
@@ -64,6 +65,7 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.UPGRADES_WRITE: frozenset({_D, _I, _S}),
     Permission.REMOTE_SESSIONS_READ: frozenset({_D, _I, _S}),
     Permission.REMOTE_SESSIONS_WRITE: frozenset({_D, _I, _S}),
+    Permission.FORWARDS_WRITE: frozenset({_D, _I}),
     Permission.LOGS_READ: _EVERYBODY,
     Permission.AUDIT_READ: frozenset({_D, _I}),
     Permission.EVENTS_READ: _EVERYBODY,

@@ -1,7 +1,7 @@
 """What the API needs from the gateway around it. The composition root fills `AdminPorts`; nothing here has a default that
 reads a clock or draws chance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -10,7 +10,7 @@ from autop.net.configurations import Preview
 from autop.net.operator_lines import LinesChange
 from registry.door_log import Opening
 from registry.mac import MacAddress
-from registry.records import Device, DeviceKind
+from registry.records import Device, DeviceKind, RemoteSession
 from registry.store import Store
 from registry.vault import Vault
 
@@ -141,6 +141,20 @@ class RequestObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteControl:
+    """How sessions are reached.
+
+    - `link(session, link path)`: the URL that opens a session.
+    - `ports`: those of which each session gets one of its own; none where sessions have host names.
+    - `forward_address()`: host and port that `portico forward` dials.
+    """
+
+    link: Callable[[RemoteSession, str], str]
+    ports: Sequence[int]
+    forward_address: Callable[[], tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class AdminLimits:
     """Bounds of the API (DESIGN.md section 6). Seconds and bytes."""
 
@@ -160,7 +174,7 @@ class AdminPorts:
     - `wall()`: wall-clock seconds; `monotonic()`: seconds for measuring; `entropy(n)`: n unpredictable bytes.
     - `autop_url(mac, token)`: the directory URL a device is given; at most 127 characters (its field holds no more).
     - `enrolment_url(token)`: as `autop_url`, for an enrolment window's token.
-    - `remote_link(session id, link path)`: the URL that opens a Remote Control session.
+    - `remote_control`: how Remote Control sessions are reached.
     - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
     - `doors`: commands to open relays. `configurations`: rendered for an operator, never sent.
     - `firmware`: where uploaded images lie.
@@ -174,7 +188,7 @@ class AdminPorts:
     monotonic: Callable[[], float]
     autop_url: Callable[[MacAddress, str], str]
     enrolment_url: Callable[[str], str]
-    remote_link: Callable[[str, str], str]
+    remote_control: RemoteControl
     presence: Callable[[Device], Presence]
     trunk_presence: Callable[[str], TrunkPresence]
     known_models: Callable[[], Mapping[str, DeviceKind]]

@@ -83,6 +83,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-targets": ProblemType(
         409, "More devices would ring than one call can hold", "Take devices from the user, or guard phones from the site."
     ),
+    "forward-off": ProblemType(
+        409, "The site does not allow port forwards", "Set allow_forward of the site to true, for as long as it is needed."
+    ),
+    "too-many-sessions": ProblemType(
+        503, "Every port for Remote Control sessions is in use", "End a session, or give remote_control.ports more of them."
+    ),
     "feature-off": ProblemType(409, "The user's intercom feature is off", "Turn it on first: without it there is no app."),
     "too-many-apps": ProblemType(409, "The user has as many apps as one may have", "Delete an app first."),
     "not-renderable": ProblemType(

@@ -13,7 +13,7 @@ from admin_api.devices import find_device
 from admin_api.models import Body, Timestamp, Whole, optional_timestamp, timestamp
 from admin_api.pages import ListPage, PagingOf, Shelf, SiteQuery, page, shelves
 from admin_api.permissions import Permission
-from admin_api.problems import documented
+from admin_api.problems import Problem, documented
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run, show
 from registry.records import RemoteSession, Site
@@ -49,6 +49,16 @@ class SessionView(BaseModel):
     ended: str | None
     end_reason: str
     state: str = Field(description="waiting (the link was not opened yet), open, or ended.")
+    service: str = Field(description="web: the device's own page; ssh or rtsp: a port forward.")
+    address: str = Field(description="Who opened it; empty if nobody did.")
+    requests: int = Field(
+        description="Requests, or connections of a forward. Half a minute old at most while it runs; so is the rest."
+    )
+    bytes_to_device: int
+    bytes_to_visitor: int
+    pages: list[str] = Field(
+        description="Pages opened and changes made, in order of the first time, without queries; at most 50."
+    )
 
 
 class NewSession(SessionView):
@@ -58,7 +68,7 @@ class NewSession(SessionView):
     online: bool = Field(description="Whether the device's channel is up; without it the page can only say so.")
 
 
-def _fields(session: RemoteSession, wall: float) -> dict[str, object]:
+def session_fields(session: RemoteSession, wall: float) -> dict[str, object]:
     return {
         "id": session.id,
         "mac": session.mac.text,
@@ -72,6 +82,12 @@ def _fields(session: RemoteSession, wall: float) -> dict[str, object]:
         "ended": optional_timestamp(session.ended),
         "end_reason": session.end_reason,
         "state": _state(session, wall),
+        "service": session.service,
+        "address": session.address,
+        "requests": session.requests,
+        "bytes_to_device": session.bytes_to_device,
+        "bytes_to_visitor": session.bytes_to_visitor,
+        "pages": list(session.pages),
     }
 
 
@@ -82,12 +98,33 @@ def _state(session: RemoteSession, wall: float) -> str:
     return "waiting" if session.used is None else "open"
 
 
+async def free_port(work: Work) -> int:
+    """A port for a session where each has one of its own; 0 where they have host names. Raises Problem `too-many-sessions`.
+
+    A port is free again when its session is over; that it is, is written here if nobody did.
+    """
+    call = work.call
+    ports = call.ports.remote_control.ports
+    start = int.from_bytes(call.ports.entropy(4), "big")
+    for turn in range(len(ports)):
+        port = ports[(start + turn) % len(ports)]
+        holder = await call.ports.store.get_unique(RemoteSession, "port", str(port))
+        if holder is None:
+            return port
+        if _state(holder.record, call.wall) == "ended":
+            work.put(closed(holder.record, "expired", call.wall), expect=holder.version)
+            return port
+    if ports:
+        raise Problem("too-many-sessions", headers={"Retry-After": "60"})
+    return 0
+
+
 async def _find(call: Call, session: str) -> Stored[RemoteSession]:
     return await call.find(RemoteSession, session, "remote session", lambda record: record.site)
 
 
 def _view(call: Call, stored: Stored[RemoteSession]) -> SessionView:
-    return SessionView.model_validate(_fields(stored.record, call.wall))
+    return SessionView.model_validate(session_fields(stored.record, call.wall))
 
 
 @routes.post(
@@ -95,7 +132,7 @@ def _view(call: Call, stored: Stored[RemoteSession]) -> SessionView:
     status_code=201,
     tags=["remote-sessions"],
     response_model=NewSession,
-    responses=documented("forbidden", "malformed-mac", "not-found", "invalid-fields"),
+    responses=documented("forbidden", "malformed-mac", "not-found", "invalid-fields", "too-many-sessions"),
 )
 @needs(Permission.REMOTE_SESSIONS_WRITE)
 async def open_session(call: CallOf, mac: str, body: SessionBody | None = None) -> Response:
@@ -112,6 +149,7 @@ async def open_session(call: CallOf, mac: str, body: SessionBody | None = None) 
             entropy=call.ports.entropy,
             session_seconds=float(wanted.seconds),
             idle_seconds=wanted.idle_seconds,
+            port=await free_port(work),
         )
         work.require(type(device), device.key)
         work.require(Site, device.site)
@@ -119,8 +157,8 @@ async def open_session(call: CallOf, mac: str, body: SessionBody | None = None) 
         work.create(made.record, action="remote-session.opened", object=path, site=device.site, note=f"device {device.mac}")
         answer = NewSession.model_validate(
             {
-                **_fields(made.record, call.wall),
-                "link": call.ports.remote_link(made.record.id, made.link_path),
+                **session_fields(made.record, call.wall),
+                "link": call.ports.remote_control.link(made.record, made.link_path),
                 "online": call.ports.presence(device).channel,
             }
         )

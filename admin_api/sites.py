@@ -43,6 +43,9 @@ class SiteBody(Body):
     app_grace_hours: Annotated[
         Whole, Field(ge=0, le=24 * 90, description="How long apps go on after their subscription has run out.")
     ] = 72
+    allow_forward: Annotated[
+        Flag, Field(description="Whether operators may forward ports of the site's devices (ssh, RTSP): `portico forward`.")
+    ] = False
 
 
 class SiteView(SiteBody):
@@ -61,6 +64,7 @@ def _body(site: Site) -> SiteBody:
         on_reject=site.on_reject,
         app_first=site.app_first,
         app_grace_hours=site.app_grace_hours,
+        allow_forward=site.allow_forward,
     )
 
 

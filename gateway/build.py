@@ -56,12 +56,13 @@ from gateway.logs import CountErrors
 from gateway.loop import LagSampler
 from gateway.media import media_engine, media_rule
 from gateway.metrics import Metrics
-from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver, VisitorNotes
+from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver
 from gateway.on_site import start_pnp, start_tftp
 from gateway.presence import PresenceBook
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
+from gateway.remote_control import remote_control, visitor_listener
 from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.tls import ServerTls
@@ -91,7 +92,7 @@ from tunnel.net.channel_listener import ChannelListener
 from tunnel.net.device_link import DeviceLink
 from tunnel.net.link import NOTSENT_LOWAT
 from tunnel.net.ports import CountedGenerations
-from tunnel.net.visitor_listener import VisitorListener
+from tunnel.net.visitor_listener import ALPN as VISITOR_ALPN
 
 Wall = Callable[[], float]
 _log = logging.getLogger("portico.node")
@@ -243,21 +244,23 @@ class Node:
             end_channel=lambda mac: _end(channel.link(mac)),
             forget_account=sip.forget_account,
         )
-        visitors = VisitorListener(
+        visitors = visitor_listener(
+            config,
             store=store,
             links=channel.link,
-            observer=VisitorNotes(self.metrics, logbook),
+            metrics=self.metrics,
+            logbook=logbook,
             entropy=entropy,
             wall=self._wall,
-            domain=config.remote_control.domain,
         )
         await visitors.start()
         self._stack.push_async_callback(lambda: visitors.stop(self._grace))
         await self._listeners.accept(
             "remote_control",
             visitors.connect,
-            self._tls.context(["http/1.1"]),
+            self._tls.context(VISITOR_ALPN),
             told=lambda bound: visitors.listening(bound[1]),
+            more_ports=visitors.origins.ports,
         )
 
         # Auto-provisioning, which tells devices where all of the above is.
@@ -327,7 +330,7 @@ class Node:
                 monotonic=monotonic,
                 autop_url=lambda mac, token: self._autop_settings().directory(token),
                 enrolment_url=lambda token: self._autop_settings().directory(token),
-                remote_link=visitors.link_url,
+                remote_control=remote_control(visitors),
                 presence=presence.of,
                 trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),
                 known_models=known_models,

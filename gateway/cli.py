@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import compiled, config
-from gateway.errors import StartError
+from gateway.errors import ConfigError, StartError
 from gateway.version import VERSION
 
 DEFAULT_STATE = Path("portico-state")
@@ -74,6 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--site", action="append", default=[], metavar="ID", help="limit the token to this site (repeatable)")
     token.set_defaults(command=_token)
 
+    forward = commands.add_parser("forward", help="reach ssh or RTSP of a device from this machine, where its site allows it")
+    forward.add_argument("mac", metavar="MAC", help="the device")
+    forward.add_argument("what", metavar="PORT", help="ssh, rtsp, or the port by which these are known (22, 554)")
+    forward.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="ADDR:PORT", help="where to listen (default: a free local port)"
+    )
+    forward.add_argument("--api", default="http://127.0.0.1:8088", metavar="URL", help="the admin API (default: %(default)s)")
+    forward.add_argument("--token-file", type=Path, required=True, metavar="F", help="file with an admin API token")
+    forward.add_argument("--ca", type=Path, metavar="F", help="PEM file of the gateway's CA; without it the system's trust holds")
+    forward.add_argument("--seconds", type=int, default=0, metavar="S", help="end it after so long (default and most: an hour)")
+    forward.set_defaults(command=_forward)
+
     backup = commands.add_parser("backup", help="write everything a new machine needs into one file; the gateway may be running")
     backup.add_argument("file", type=Path, metavar="FILE", help="the backup to write, for example portico-2026-11-23.tar.gz")
     backup.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="state folder of the gateway")
@@ -135,6 +147,16 @@ def _token(options: argparse.Namespace) -> int:
     print(secret)
     print("This is shown once. Use it as:  Authorization: Bearer <token>", file=sys.stderr)
     return 0
+
+
+def _forward(options: argparse.Namespace) -> int:
+    from gateway.forward import Wanted, run_forward
+
+    host, colon, port = str(options.listen).rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ConfigError(f"--listen {options.listen}: not ADDR:PORT, for example 127.0.0.1:2222.")
+    listen = (host.strip("[]") or "127.0.0.1", int(port))
+    return run_forward(Wanted(options.mac, options.what, listen, options.api, options.token_file, options.ca, options.seconds))
 
 
 def _backup(options: argparse.Namespace) -> int:

@@ -234,6 +234,17 @@ class RemoteControl(_Section):
     """Remote Control sessions."""
 
     domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
+    ports: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,5}-[0-9]{1,5})?$")] = Field(
+        default="",
+        description='Where there is no wildcard domain: "9500-9531" gives each session its own port at public.host, at most 256. '
+        "A browser then has one session at a time. Give that name to nothing else that sets cookies (docs/remote-control.md).",
+    )
+
+    @property
+    def port_range(self) -> tuple[int, ...]:
+        """The sessions' own ports; none where sessions have host names."""
+        first, dash, last = self.ports.partition("-")
+        return tuple(range(int(first), int(last) + 1)) if dash else ()
 
 
 class Tftp(_Section):
@@ -369,6 +380,9 @@ def parse(values: dict[str, Any], source: str) -> Config:
     for text in config.media.rtpengine:
         if not _is_instance(text):
             raise ConfigError(f"{source}: media.rtpengine: {text!r} is no IP address with a port.")
+    ports = config.remote_control.port_range
+    if config.remote_control.ports and not (ports and len(ports) <= 256 and ports[0] >= 1024 and ports[-1] < 65536):
+        raise ConfigError(f"{source}: remote_control.ports: from 1024, at most 256 of them, the lower one first.")
     if config.sip.min_expires > config.sip.max_expires:
         raise ConfigError(f"{source}: sip.min_expires is above sip.max_expires; allowed is at most {config.sip.max_expires}.")
     return config

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 
 from gateway.accept import AcceptLimits, Acceptor, Seat, within_descriptors
@@ -45,9 +45,10 @@ class Listeners:
         *,
         limits: AcceptLimits | None = None,
         told: Callable[[Address], None] = lambda bound: None,
+        more_ports: Sequence[int] = (),
     ) -> None:
         """Open a TCP listener of devices or visitors; `told` hears where, before the first connection. It stops before what was
-        put on the stack earlier. Raises StartError."""
+        put on the stack earlier. `more_ports`: further ones at each address, told nobody. Raises StartError."""
         acceptor = Acceptor(
             connect=connect,
             tls=tls,
@@ -63,6 +64,10 @@ class Listeners:
 
         self._stack.push_async_callback(acceptor.stop)
         await self.open(name, self._wanted.address, start)
+        if name in self.bound:
+            for host in self._wanted.address:
+                for port in more_ports:
+                    await _start_at(acceptor.start, host, port, f"{name}.ports")
 
     async def open(self, name: str, hosts: Iterable[str], start: Start) -> None:
         """Open a listener at each of these addresses. A port picked at the first one is taken at the others too, if it is free
@@ -83,3 +88,12 @@ class Listeners:
                     f"listen.{name}: {address((host, port))}: {error.strerror or error}. "
                     f"Stop what uses it, or set another listen.{name} in portico.toml (0 picks a free port, -1 turns it off)."
                 ) from None
+
+
+async def _start_at(start: Start, host: str, port: int, key: str) -> None:
+    try:
+        await start(host, port)
+    except OSError as error:
+        raise StartError(
+            f"{key}: {address((host, port))}: {error.strerror or error}. Stop what uses it, or set other {key} in portico.toml."
+        ) from None

@@ -141,6 +141,9 @@ class Metrics:
             "portico_tunnel_sessions_total", "Remote Control sessions opened, and ended by reason.", ("end",)
         )
         self.remote_bytes = self._counter("portico_tunnel_bytes_total", "Bytes of Remote Control.", ("direction",))
+        self.web_certificate_changes = self._counter(
+            "portico_web_certificate_changes_total", "Devices whose HTTPS page shows another key than the known one: an alarm."
+        )
         self.visitor_refused = self._counter(
             "portico_tunnel_refused_total", "Visitors' requests that were not served.", ("reason",)
         )

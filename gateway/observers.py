@@ -4,14 +4,11 @@ import logging
 from collections.abc import Callable, Iterable
 
 from autop.observer import Outcome, Reason
-from gateway.logbook import Logbook
 from gateway.metrics import SIP_METHODS, Metrics
 from gateway.presence import PresenceBook
 from gateway.refusals import RefusalBook
 from registry.mac import MacAddress
-from registry.records import RemoteSession
 from sip import events
-from tunnel.net.ports import Usage
 
 _METHODS = frozenset(method.encode() for method in SIP_METHODS)
 _CLASSES = {b"SIP/2.0 %d" % digit: f"{digit}xx" for digit in range(1, 7)}
@@ -135,37 +132,3 @@ class ChannelNotes:
     def event_failed(self, mac: MacAddress) -> None:
         self._metrics.channel_events_failed.inc()
         _channel_log.warning("a device's event could not be kept; the device will repeat it")
-
-
-class VisitorNotes:
-    """Counts Remote Control sessions and writes who looked at which device into the audit log."""
-
-    def __init__(self, metrics: Metrics, logbook: Logbook) -> None:
-        self._metrics = metrics
-        self._logbook = logbook
-
-    def session_opened(self, session: RemoteSession, address: str) -> None:
-        self._metrics.remote_sessions.labels("opened").inc()
-        self._logbook.audit(
-            actor=session.opened_by,
-            action="remote-session.opened",
-            object=f"device {session.mac}",
-            site=session.site,
-            detail=f"from {address}",
-        )
-
-    def session_closed(self, session: RemoteSession, usage: Usage, reason: str) -> None:
-        self._metrics.remote_sessions.labels(reason).inc()
-        self._metrics.remote_bytes.labels("to-device").inc(usage.bytes_to_device)
-        self._metrics.remote_bytes.labels("to-visitor").inc(usage.bytes_to_visitor)
-        self._logbook.audit(
-            actor=session.opened_by,
-            action="remote-session.closed",
-            object=f"device {session.mac}",
-            site=session.site,
-            detail=f"{reason}; {usage.requests} requests, {usage.bytes_to_device} bytes to the device, "
-            f"{usage.bytes_to_visitor} bytes back, from {', '.join(sorted(usage.addresses))}",
-        )
-
-    def visitor_refused(self, reason: str) -> None:
-        self._metrics.visitor_refused.labels(reason).inc()

@@ -43,6 +43,7 @@ from registry.relay_state import RelayState
 from registry.ring_plan import RingPlan
 from registry.store import Record
 from registry.trunk import SiteLandlines, Trunk
+from registry.web_certificate import WebCertificate
 
 SCHEMA = 1
 """The first byte of every stored record: a msgpack map by field name follows."""
@@ -81,6 +82,7 @@ KINDS: dict[str, type[Any]] = {
     "TokenRotation": TokenRotation,
     "Trunk": Trunk,
     "User": User,
+    "WebCertificate": WebCertificate,
 }
 """Every record class a store holds, under its stored name. A class that is not here cannot be written."""
 

@@ -66,7 +66,8 @@ class Site:
     """An office or community: calls, contacts and openings never cross its border.
 
     `ring_seconds` and `on_reject` hold for every ring plan whose user says nothing else. `app_first`: call type 3 in L155's
-    order. `app_grace_hours`: how long apps go on after their subscription has run out.
+    order. `app_grace_hours`: how long apps go on after their subscription has run out. `allow_forward`: whether operators may
+    forward ports of its devices (ssh, RTSP).
     """
 
     id: str
@@ -78,6 +79,7 @@ class Site:
     on_reject: OnReject = OnReject.NEXT_STAGE
     app_first: bool = False
     app_grace_hours: int = 72
+    allow_forward: bool = False
 
     @property
     def key(self) -> str:
@@ -359,7 +361,9 @@ class IdempotencyKey:
 class RemoteSession:
     """One Remote Control session: who may open which device's web page until when. Times are wall-clock seconds.
 
-    The ticket (one use) and the cookie are kept as SHA-256 hex only. `id` is the session's host name label.
+    The ticket (one use) and the cookie are kept as SHA-256 hex only. `id` is the session's host name label. `service`: "web", or
+    what a port forward reaches. `port`: the visitors' port where sessions have no host names of their own; held by one session at
+    a time. What came of it, at most a few seconds old while it runs: `address` that opened it, requests, bytes, pages.
     """
 
     id: str
@@ -375,13 +379,25 @@ class RemoteSession:
     used: float | None = None
     ended: float | None = None
     end_reason: str = ""
+    service: str = "web"
+    port: int = 0
+    address: str = ""
+    requests: int = 0
+    bytes_to_device: int = 0
+    bytes_to_visitor: int = 0
+    pages: tuple[str, ...] = ()
+
+    UNIQUE: ClassVar[frozenset[str]] = frozenset({"port"})
 
     @property
     def key(self) -> str:
         return self.id
 
     def indexes(self) -> dict[str, str]:
-        return {"site": self.site, "mac": self.mac.text}
+        found = {"site": self.site, "mac": self.mac.text}
+        if self.port and self.ended is None:
+            found["port"] = str(self.port)
+        return found
 
 
 class CallResult(StrEnum):

@@ -17,6 +17,7 @@ from simulators.line import SipAccount
 from simulators.sip_endpoint import SipEndpoint
 from tunnel.handshake import Identity
 from tunnel.net.agent import Agent, CallTarget
+from tunnel.net.local_service import LocalService
 
 RETRY_FIRST = 1.0
 RETRY_MOST = 60.0
@@ -137,7 +138,7 @@ class Device:
 
     # For subclasses
 
-    def services(self) -> Mapping[str, tuple[str, int]]:
+    def services(self) -> Mapping[str, LocalService]:
         """What the gateway may connect to through the channel, by service id. The device's own list, never the gateway's."""
         return {}
 

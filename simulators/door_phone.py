@@ -14,6 +14,7 @@ from simulators.relays import RelayBank, Switched
 from simulators.web_page import WebPage
 from tunnel.messages import Result
 from tunnel.net.agent import CallTarget
+from tunnel.net.local_service import LocalService
 
 CALLS_SHOWN = 10
 """Calls the web page shows."""
@@ -63,7 +64,6 @@ class DoorPhone(Device):
         self._relays = RelayBank()
         self._relay_timer: asyncio.TimerHandle | None = None
         self._page: WebPage | None = None
-        self._page_address: tuple[str, int] | None = None
         self._recent: deque[str] = deque(maxlen=CALLS_SHOWN)
         self.fault = ""
         """The word with which commands to open are refused: a relay that does not switch. Empty: it does."""
@@ -93,12 +93,12 @@ class DoorPhone(Device):
         self._relays.reconfigure(now.relays)
         if self._page is None:
             self._page = WebPage(self)
-            self._page_address = await self._page.start("127.0.0.1", 0)
+            await self._page.start("127.0.0.1", 0)
         await super().apply(before, now)
 
-    def services(self) -> Mapping[str, tuple[str, int]]:
+    def services(self) -> Mapping[str, LocalService]:
         """The web page."""
-        return {} if self._page_address is None else {"web": self._page_address}
+        return {} if self._page is None else self._page.services()
 
     def calls(self) -> Mapping[str, CallTarget]:
         """Commands of the gateway."""
@@ -127,7 +127,7 @@ class DoorPhone(Device):
         await super()._stop(grace)
         if self._page is not None:
             await self._page.stop()
-            self._page = self._page_address = None
+            self._page = None
 
     def is_open(self, relay: int) -> bool:
         """Whether this relay (from 1) holds the door open now."""

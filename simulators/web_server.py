@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
@@ -32,6 +33,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: AsyncIterator[bytes] = field(repr=False)
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -65,29 +67,33 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a page answers. `chunked` sends it without a length, as devices do for what they make up on the way."""
+    """What a page answers. `chunked` sends it without a length, as devices do for what they make up on the way; `stream` follows
+    the body for as long as the client stays."""
 
     status: int
     body: bytes = b""
     content_type: str = "text/html; charset=utf-8"
     headers: Sequence[Header] = ()
     chunked: bool = False
+    stream: AsyncIterator[bytes] | None = None
 
 
 Answering = Callable[[Request], Awaitable[Response]]
 
 
 class WebServer:
-    """Serves `answer(request)` on a loopback port."""
+    """Serves `answer(request)` on a loopback port, over TLS if there is a context. `name` is what it calls itself."""
 
-    def __init__(self, answer: Answering) -> None:
+    def __init__(self, answer: Answering, *, tls: ssl.SSLContext | None = None, name: str = "EasyHttpServer") -> None:
         self._answer = answer
+        self._tls = tls
+        self._name = name
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; port 0 picks a free one. Returns what was bound."""
-        self._server = await asyncio.start_server(self._connected, host, port)
+        self._server = await asyncio.start_server(self._connected, host, port, ssl=self._tls)
         name = self._server.sockets[0].getsockname()
         return str(name[0]), int(name[1])
 
@@ -108,7 +114,7 @@ class WebServer:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._serve(_Wire(reader, writer))
+            await self._serve(_Wire(reader, writer, self._name))
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # the client went away, was too slow, or spoke no HTTP: nobody is left to tell
         except asyncio.CancelledError:
@@ -132,9 +138,10 @@ class WebServer:
 class _Wire:
     """h11 over a pair of streams."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
         self._reader = reader
         self._writer = writer
+        self._name = name
         self._http = h11.Connection(h11.SERVER)
 
     async def request(self) -> Request | None:
@@ -148,7 +155,7 @@ class _Wire:
             key, text = name.decode("latin-1"), value.decode("latin-1")
             headers[key] = f"{headers[key]}; {text}" if key in headers else text
         target = urlsplit(event.target.decode("latin-1"))
-        return Request(event.method.decode("latin-1"), target.path, headers, self._body())
+        return Request(event.method.decode("latin-1"), target.path, headers, self._body(), dict(parse_qsl(target.query)))
 
     async def _body(self) -> AsyncIterator[bytes]:
         if self._http.they_are_waiting_for_100_continue:
@@ -166,11 +173,18 @@ class _Wire:
         return event
 
     async def respond(self, response: Response, *, head_only: bool) -> None:
-        headers: list[Header] = [("Server", "EasyHttpServer"), ("Content-Type", response.content_type), *response.headers]
-        headers.append(("Transfer-Encoding", "chunked") if response.chunked else ("Content-Length", str(len(response.body))))
+        headers: list[Header] = [("Server", self._name), ("Content-Type", response.content_type), *response.headers]
+        unending = response.chunked or response.stream is not None
+        headers.append(("Transfer-Encoding", "chunked") if unending else ("Content-Length", str(len(response.body))))
         out = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
         if not head_only and response.body:
             out += self._http.send(h11.Data(data=response.body)) or b""
+        if response.stream is not None and not head_only:
+            async for piece in response.stream:
+                self._writer.write(out + (self._http.send(h11.Data(data=piece)) or b""))
+                out = b""
+                async with asyncio.timeout(BODY_SECONDS):
+                    await self._writer.drain()
         self._writer.write(out + (self._http.send(h11.EndOfMessage()) or b""))
         async with asyncio.timeout(BODY_SECONDS):
             await self._writer.drain()

@@ -21,6 +21,9 @@ BROWSER_STATE = frozenset(
     (b"strict-transport-security", b"alt-svc", b"public-key-pins", b"clear-site-data", b"expect-ct", b"nel", b"report-to")
 )
 """What a device must not tell the browser about an origin that is ours."""
+MAX_EXPIRED = 50
+TO_HTTP, TO_HTTPS = b"/.portico/http", b"/.portico/https"
+"""Paths of ours: what follows them is a path of the device's page over that scheme."""
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 REFUSED_METHODS = frozenset((b"CONNECT", b"TRACE", b"TRACK"))
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
@@ -38,10 +41,19 @@ class Origins:
     """Origin of the session, for example b"https://<id>.remote.localhost:9443"."""
     device: bytes
     """Authority of the device's page, for example b"192.168.1.20" or b"127.0.0.1:8080"."""
+    tls: bool = False
+    """Whether the device's page is the one it serves over TLS."""
+    shared_host: bool = False
+    """Whether sessions differ by their port only: browsers then show every cookie of the host to each of them."""
+
+    @property
+    def other_scheme(self) -> bytes:
+        """What a link to the device's page over its other scheme begins with: the session moves there when it is followed."""
+        return self.session + (TO_HTTP if self.tls else TO_HTTPS)
 
     @property
     def device_origin(self) -> bytes:
-        return b"http://" + self.device
+        return (b"https://" if self.tls else b"http://") + self.device
 
     @property
     def session_authority(self) -> bytes:
@@ -50,10 +62,13 @@ class Origins:
 
 @dataclass(frozen=True, slots=True)
 class LeavesDevice:
-    """A redirect that does not stay on the device's page: `target` as the device wrote it. `wants_tls`: its own https page."""
+    """A redirect that does not stay on the device's page: `target` as the device wrote it.
+
+    `own`: it goes to the same device's page over its other scheme (http to https, or back), which is this URL of the session.
+    """
 
     target: bytes
-    wants_tls: bool
+    own: bytes | None = None
 
 
 # ---- requests -----------------------------------------------------------------------------------------------
@@ -102,6 +117,17 @@ def is_foreign(method: bytes, headers: Headers, session: bytes) -> bool:
     return origin != session
 
 
+def is_navigation(headers: Headers) -> bool:
+    """Whether a window of the browser goes there, as far as the browser says: no script, no frame, no prefetch.
+
+    One-time links are spent by nothing else.
+    """
+    values = {name.lower(): value for name, value in headers}
+    if b"sec-purpose" in values or b"purpose" in values or b"x-moz" in values:
+        return False
+    return values.get(b"sec-fetch-mode", b"navigate") == b"navigate" and values.get(b"sec-fetch-dest", b"document") == b"document"
+
+
 def cookie_of(headers: Headers) -> str | None:
     """The gateway's cookie; None if it is absent, not ASCII or there twice."""
     found = [
@@ -114,9 +140,16 @@ def cookie_of(headers: Headers) -> str | None:
     return found[0].decode("ascii") if len(found) == 1 and found[0].isascii() else None
 
 
+def wants_page(headers: Headers) -> bool:
+    """Whether the browser asks for a page, and not for something that a page needs: links in pages are looked at."""
+    return any(name.lower() == b"accept" and b"text/html" in value.lower() for name, value in headers)
+
+
 def to_device(headers: Headers, origins: Origins) -> Headers:
-    """A visitor's request headers as the device shall see them."""
+    """A visitor's request headers as the device shall see them. Pages are asked for in plain: compression hides their links."""
     dropped = _named_in_connection(headers)
+    if wants_page(headers):
+        dropped |= {b"accept-encoding"}
     kept: Headers = [(b"Host", origins.device)]
     for name, value in headers:
         lower = name.lower()
@@ -183,9 +216,17 @@ def to_visitor(headers: Headers, origins: Origins) -> Headers | LeavesDevice:
     return kept
 
 
+def holds_links(status: int, headers: Headers) -> bool:
+    """Whether a device's answer is a whole page whose links can be read."""
+    values = {name.lower(): value.strip(b" \t").lower() for name, value in headers}
+    media = values.get(b"content-type", b"").partition(b";")[0].strip(b" \t")
+    plain = values.get(b"content-encoding", b"identity") == b"identity"
+    return status not in (204, 206, 304) and media in (b"text/html", b"application/xhtml+xml") and plain
+
+
 def _response_value(lower: bytes, value: bytes, origins: Origins) -> bytes | None:
     if lower == b"set-cookie":
-        return set_cookie(value)
+        return set_cookie(value, one_path=origins.shared_host)
     if lower in (b"content-security-policy", b"content-security-policy-report-only"):
         return _policy(value, origins)
     if lower == b"access-control-allow-origin":
@@ -198,16 +239,27 @@ def _response_value(lower: bytes, value: bytes, origins: Origins) -> bytes | Non
     return value
 
 
-def set_cookie(value: bytes) -> bytes | None:
-    """A device's Set-Cookie without Domain; None for one that reaches for a `__Host-` name, also by the nameless trick."""
+def set_cookie(value: bytes, *, one_path: bool = False) -> bytes | None:
+    """A device's Set-Cookie without Domain; None for one that reaches for a `__Host-` name, also by the nameless trick.
+
+    `one_path`: for the whole host whatever path it says, so that the next session at this host sees, and ends, it (`expired`).
+    """
     first, *attributes = value.split(b";")
     name, equals, content = first.partition(b"=")
     bare = (name if equals else b"").strip(b" \t").lower()
     text = (content if equals else first).strip(b" \t").lower()
     if bare.startswith(b"__host-") or (not bare and text.startswith(b"__host-")):
         return None
-    kept = [part for part in attributes if part.partition(b"=")[0].strip(b" \t").lower() != b"domain"]
-    return b";".join([first, *kept])
+    dropped = (b"domain", b"path") if one_path else (b"domain",)
+    kept = [part for part in attributes if part.partition(b"=")[0].strip(b" \t").lower() not in dropped]
+    return b";".join([first, *kept, b" Path=/"] if one_path else [first, *kept])
+
+
+def expired(headers: Headers) -> Headers:
+    """Set-Cookie lines that end every cookie which this request shows, but our own."""
+    pairs = [pair.strip(b" \t") for name, value in headers if name.lower() == b"cookie" for pair in value.split(b";")]
+    names = {pair.partition(b"=")[0] for pair in pairs if pair} - {COOKIE}
+    return [(b"Set-Cookie", name + b"=; Path=/; Max-Age=0") for name in sorted(names)[:MAX_EXPIRED]]
 
 
 def location(value: bytes, origins: Origins) -> bytes | LeavesDevice:
@@ -217,20 +269,23 @@ def location(value: bytes, origins: Origins) -> bytes | LeavesDevice:
     """
     url = value.strip(_BLANKS).translate(None, b"\t\r\n")
     scheme_match = _SCHEME.match(url)
-    scheme = scheme_match.group(1).lower() if scheme_match else b"http"
+    own_scheme, other_scheme = (b"https", b"http") if origins.tls else (b"http", b"https")
+    scheme = scheme_match.group(1).lower() if scheme_match else own_scheme
     rest = url[scheme_match.end() :] if scheme_match else url
     authority_match = _AUTHORITY.fullmatch(rest)
     if authority_match is None:
-        return LeavesDevice(url, False) if scheme_match else url
+        return LeavesDevice(url) if scheme_match else url
     authority, path = authority_match.groups()
-    if scheme == b"http" and _same_authority(authority, origins.device):
-        return origins.session + (path if path.startswith((b"/", b"?", b"#")) else b"/" + path)
-    wants_tls = scheme == b"https" and _host(authority) == _host(origins.device)
-    return LeavesDevice(url, wants_tls)
+    here = origins.session + (path if path.startswith((b"/", b"?", b"#")) else b"/" + path)
+    if scheme == own_scheme and _same_authority(authority, origins.device, b":443" if origins.tls else b":80"):
+        return here
+    if scheme == other_scheme and _host(authority) == _host(origins.device):
+        return LeavesDevice(url, here)
+    return LeavesDevice(url)
 
 
-def _same_authority(left: bytes, right: bytes) -> bool:
-    return left.lower().removesuffix(b":80") == right.lower().removesuffix(b":80")
+def _same_authority(left: bytes, right: bytes, usual: bytes) -> bool:
+    return left.lower().removesuffix(usual) == right.lower().removesuffix(usual)
 
 
 def _host(authority: bytes) -> bytes:
@@ -239,12 +294,16 @@ def _host(authority: bytes) -> bytes:
 
 
 def _refresh(value: bytes, origins: Origins) -> bytes | None:
-    """`Refresh: 0; url=...` rewritten like Location; dropped if it leaves the device."""
+    """`Refresh: 0; url=...` rewritten like Location; dropped if it leaves the device, and to its other scheme like a link."""
     match = _REFRESH.fullmatch(value)
     if match is None:
         return value
     target = location(match.group(2), origins)
-    return None if isinstance(target, LeavesDevice) else match.group(1) + target + match.group(3)
+    if isinstance(target, LeavesDevice):
+        if target.own is None:
+            return None
+        target = origins.other_scheme + target.own[len(origins.session) :]
+    return match.group(1) + target + match.group(3)
 
 
 def _policy(value: bytes, origins: Origins) -> bytes:
@@ -252,7 +311,7 @@ def _policy(value: bytes, origins: Origins) -> bytes:
     secure = b"wss://" + origins.session_authority
     names = {
         origins.device_origin: origins.session,
-        b"ws://" + origins.device: secure,
+        (b"wss://" if origins.tls else b"ws://") + origins.device: secure,
         origins.device: origins.session_authority,
     }
     return _TOKEN.sub(lambda token: names.get(token.group(), token.group()), value)

@@ -16,6 +16,7 @@ from tunnel.frames import EVENT_ID_SIZE
 NAME = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
 AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 MAX_DEADLINE_MS = 3_600_000
+SPKI_SIZE = 32
 
 
 def bad(text: str) -> PeerError:
@@ -73,19 +74,29 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Payload of OPENED: the host[:port] a client of the service names in HTTP, empty if the agent does not say."""
+    """Payload of OPENED: the host[:port] a client of the service names in HTTP, empty if the agent does not say.
+
+    `spki`: SHA-256 of the SubjectPublicKeyInfo in the certificate that the service showed the agent, empty without TLS.
+    """
 
     authority: str = ""
+    spki: bytes = b""
 
     def pack(self) -> bytes:
         if self.authority and not AUTHORITY.fullmatch(self.authority):
             raise ValueError("an authority is host or host:port")
-        return pack_map({"authority": self.authority} if self.authority else {})
+        content: dict[str, Any] = {"authority": self.authority} if self.authority else {}
+        if self.spki:
+            content["spki"] = self.spki
+        return pack_map(content)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Opened":
         content = unpack_map(payload)
-        return cls(text_field(content, "authority", AUTHORITY) if "authority" in content else "")
+        return cls(
+            text_field(content, "authority", AUTHORITY) if "authority" in content else "",
+            bytes_field(content, "spki", SPKI_SIZE) if "spki" in content else b"",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,11 +148,11 @@ class Mux:
         self._outputs.append(StreamOffered(frame.stream, service))
 
     def _on_opened(self, frame: Frame, _now: float) -> None:
-        authority = Opened.unpack(frame.payload).authority
+        opened = Opened.unpack(frame.payload)
         if (stream := self._known(frame)) is not None:
             stream.advance(Event.RECV_OPENED)
             self._opening.pop(frame.stream, None)
-            self._outputs.append(StreamOpened(frame.stream, authority))
+            self._outputs.append(StreamOpened(frame.stream, opened.authority, opened.spki))
 
     def _on_data(self, frame: Frame, _now: float) -> None:
         if (stream := self._known(frame)) is None:
@@ -247,11 +247,11 @@ class Mux:
         self._opening[stream] = now + self._limits.open_deadline
         return stream
 
-    def accept(self, stream: int, authority: str = "") -> None:
+    def accept(self, stream: int, authority: str = "", spki: bytes = b"") -> None:
         """Answer StreamOffered: the service is connected. Nothing happens if the stream ended meanwhile."""
         if (found := self._streams.get(stream)) is not None:
             found.advance(Event.SEND_OPENED)
-            self._control.append(encode(FrameType.OPENED, stream, Opened(authority).pack()))
+            self._control.append(encode(FrameType.OPENED, stream, Opened(authority, spki).pack()))
 
     def write(self, stream: int, data: bytes) -> None:
         """Queue bytes. The caller bounds the queue by `queued`. Nothing happens on a stream that is over.

@@ -15,10 +15,11 @@ class StreamOffered:
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """The peer connected the service. `authority` is what an HTTP client names as Host, or empty."""
+    """The peer connected the service. `authority` is what an HTTP client names as Host, or empty; `spki` as in `Opened`."""
 
     stream: int
     authority: str
+    spki: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,16 +54,37 @@ def not_answering(device: str) -> bytes:
     )
 
 
-def leaves_device(device: str, target: bytes, wants_tls: bool) -> bytes:
+def leaves_device(device: str, target: bytes) -> bytes:
     shown = target[:500].decode("ascii", "replace")
-    if wants_tls:
-        return page(
-            f"{device} wants HTTPS",
-            f"The device sends the browser to its own HTTPS page ({shown}), which this channel does not offer.",
-            "Switch off the redirect to HTTPS in the device's web settings; the way through the channel is encrypted already.",
-        )
     return page(
         f"{device} links elsewhere",
         f"The device wants to send the browser to another address: {shown}",
         "A Remote Control session shows the device's own page only. Go back, or open the address yourself if you trust it.",
     )
+
+
+def no_tls(device: str) -> bytes:
+    return page(
+        f"{device} wants HTTPS",
+        "The device sends the browser to its own HTTPS page, which its channel does not offer.",
+        "Switch off the redirect to HTTPS in the device's web settings; the way through the channel is encrypted already.",
+    )
+
+
+def other_certificate(device: str) -> bytes:
+    return page(
+        f"{device} shows another certificate",
+        "The device's HTTPS page has another key than when it was first opened through this gateway. Nothing was sent to it.",
+        "That is right after a factory reset or a new certificate on the device; otherwise something else answers in its place. "
+        "Once you know why, have the new one accepted: delete the device's web certificate through the admin API, and reload.",
+    )
+
+
+def session(device: str) -> bytes:
+    """The session's own page: whose it is, and a button that ends it."""
+    form = '<form method="post" action="/.portico/close"><button>End this session</button></form>'
+    text = page(f"Remote Control of {device}", "This browser has a Remote Control session of this device's own page open.")
+    return text.replace(b"</body>", b'<p><a href="/">To the page</a></p>' + form.encode() + b"</body>")
+
+
+CLOSED = page("Session ended", "This Remote Control session is over. Open a new one from the console.")

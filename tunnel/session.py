@@ -8,7 +8,7 @@ so that no clock step makes a session live longer (`seconds_left`).
 import base64
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -29,16 +29,29 @@ _SECRET_BYTES = 32
 _ID = re.compile(r"[a-z2-7]{32}", re.ASCII)
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 OPEN_PATH = "/.portico/open/"
+WEB, WEB_TLS = "web", "web-tls"
+"""The device's own web page, plain and over TLS."""
+FORWARDED = {"ssh": 22, "rtsp": 554}
+"""What a port forward may reach, and the port by which people know it. Which port it really is, the device's end says."""
+MAX_PAGES = 50
+MAX_PATH = 120
+_SECRET_LIKE = re.compile(r"[0-9A-Fa-f]{16,}|[A-Za-z0-9_-]{24,}|[A-Za-z0-9+/=_-]{40,}", re.ASCII)
+_METHOD = re.compile(r"[A-Z]{1,10}", re.ASCII)
 
 Entropy = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session to store and the path of its link, which is shown once."""
+    """A session to store and its ticket, which is shown once."""
 
     record: RemoteSession
-    link_path: str = field(repr=False)
+    ticket: str = field(repr=False)
+
+    @property
+    def link_path(self) -> str:
+        """The path of the link that spends the ticket."""
+        return OPEN_PATH + self.ticket
 
 
 def is_session_id(text: str) -> bool:
@@ -56,8 +69,10 @@ def new_session(
     ticket_seconds: float = TICKET_SECONDS,
     session_seconds: float = SESSION_SECONDS,
     idle_seconds: int = IDLE_SECONDS,
+    service: str = WEB,
+    port: int = 0,
 ) -> NewSession:
-    """Make a session that nobody has opened yet."""
+    """Make a session that nobody has opened yet. `port`: the visitors' port that is this session's alone, 0 if none."""
     ticket = _secret(entropy)
     record = RemoteSession(
         id=base64.b32encode(entropy(_ID_BYTES)).decode("ascii").lower(),
@@ -69,8 +84,10 @@ def new_session(
         ticket_expires=wall + ticket_seconds,
         expires=wall + session_seconds,
         idle_seconds=idle_seconds,
+        service=service,
+        port=port,
     )
-    return NewSession(record, OPEN_PATH + ticket)
+    return NewSession(record, ticket)
 
 
 def open_with_ticket(session: RemoteSession, ticket: str, wall: float, entropy: Entropy) -> tuple[RemoteSession, str]:
@@ -107,6 +124,38 @@ def closed(session: RemoteSession, reason: str, wall: float) -> RemoteSession:
     return session if session.ended is not None else replace(session, ended=wall, end_reason=reason, cookie_hash="")
 
 
+def opened_from(session: RemoteSession, address: str) -> RemoteSession:
+    """The record with the address of the visitor who spent the ticket."""
+    return replace(session, address=address[:64])
+
+
+def page_of(method: bytes, target: bytes) -> str:
+    """What the audit calls a request: method and path, without the query, with what looks like a secret left out."""
+    verb = method.decode("ascii", "replace")
+    path = target.decode("ascii", "replace").partition("?")[0].partition("#")[0].partition(";")[0]
+    parts = [_SECRET_LIKE.sub("*", part) for part in path[: 4 * MAX_PATH].split("/")]
+    shown = "".join(char if char.isprintable() else "?" for char in "/".join(parts))
+    return f"{verb if _METHOD.fullmatch(verb) else 'other'} {shown[:MAX_PATH]}"
+
+
+def with_use(session: RemoteSession, *, requests: int, to_device: int, to_visitor: int, pages: Iterable[str]) -> RemoteSession:
+    """The record with so much more use on it: counts to add, and pages, of which the first MAX_PAGES are kept."""
+    more = [page for page in pages if page not in session.pages]
+    return replace(
+        session,
+        requests=session.requests + requests,
+        bytes_to_device=session.bytes_to_device + to_device,
+        bytes_to_visitor=session.bytes_to_visitor + to_visitor,
+        pages=(*session.pages, *more)[:MAX_PAGES],
+    )
+
+
+def login_of(session: RemoteSession) -> str | None:
+    """The id of the API token by which the session was made, None if no token made it."""
+    kind, colon, token = session.opened_by.partition(":")
+    return token if kind == "token" and colon else None
+
+
 async def create_session(
     store: Store,
     *,
@@ -118,11 +167,10 @@ async def create_session(
     ticket_seconds: float = TICKET_SECONDS,
     session_seconds: float = SESSION_SECONDS,
     idle_seconds: int = IDLE_SECONDS,
-) -> tuple[RemoteSession, str]:
-    """Store a new session. Returns its record and the path of the link; `link_host` gives the host to put before it.
-
-    Raises StoreUnavailable.
-    """
+    service: str = WEB,
+    port: int = 0,
+) -> NewSession:
+    """Store a new session. Raises StoreUnavailable, and Conflict if another session has the port."""
     made = new_session(
         mac=mac,
         site=site,
@@ -132,9 +180,11 @@ async def create_session(
         ticket_seconds=ticket_seconds,
         session_seconds=session_seconds,
         idle_seconds=idle_seconds,
+        service=service,
+        port=port,
     )
     await store.batch([Put(made.record, expect=0)])
-    return made.record, made.link_path
+    return made
 
 
 async def close_session(store: Store, session_id: str, *, reason: str, wall: float) -> RemoteSession | None:

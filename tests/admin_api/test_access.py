@@ -13,6 +13,7 @@ from registry.configuration import DeviceFetches, Fetch
 from registry.mac import MacAddress
 from registry.records import Role
 from registry.store import Put
+from registry.web_certificate import WebCertificate
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, problem, user
 
 ROLES = {"D": Role.DISTRIBUTOR, "I": Role.INSTALLER, "S": Role.SUB_INSTALLER, "P": Role.PROPERTY_MANAGER, "R": Role.READ_ONLY}
@@ -103,6 +104,9 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("GET", "/remote-sessions", "DIS", None),
     ("GET", "/remote-sessions/{session}", "DIS", "session"),
     ("DELETE", "/remote-sessions/{session}", "DIS", "session"),
+    ("POST", "/devices/{mac}/forwards", "DI", "mac"),
+    ("GET", "/devices/{mac}/web-certificate", "DIS", "mac"),
+    ("DELETE", "/devices/{mac}/web-certificate", "DIS", "mac"),
     ("GET", "/call-log", "DISPR", None),
     ("GET", "/door-log", "DISPR", None),
     ("GET", "/audit", "DI", None),
@@ -160,7 +164,7 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         await client.put(f"{made.headers['location'].removeprefix(PREFIX)}/content", content=FIRMWARE, headers=octets)
         upgrade = (await client.post("/upgrades", json={"site": FOREIGN, "image": made.json()["id"]})).json()["id"]
     fetches = DeviceFetches(MacAddress(mac), FOREIGN, (Fetch(ETAG, 1.0, 1.0, "192.0.2.7"),))
-    await world.store.batch([Put(fetches)])
+    await world.store.batch([Put(fetches), Put(WebCertificate(MacAddress(mac), FOREIGN, "ab" * 32, 1.0, "token:t"))])
     return world, {
         "token": "read-only-foreign",
         "mac": mac,
@@ -198,6 +202,7 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("PUT", "/users/{user}/ring-plan"): {"stages": [{"targets": [{"kind": "guards"}]}]},
         ("POST", "/users/{user}/apps"): {},
         ("POST", "/devices/{mac}/remote-sessions"): {},
+        ("POST", "/devices/{mac}/forwards"): {"service": "ssh"},
         ("PUT", "/autop-commands/{level}/{of}"): LINES,
         ("POST", "/autop-commands/{level}/{of}/rollback"): {"revision": 1},
         ("POST", "/autop-commands/{level}/{of}/dry-run"): LINES,

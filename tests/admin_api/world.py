@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from admin_api.app import create_app
 from admin_api.auth import token_hash
-from admin_api.ports import AdminLimits, AdminPorts, Commanded, Presence, TrunkPresence
+from admin_api.ports import AdminLimits, AdminPorts, Commanded, Presence, RemoteControl, TrunkPresence
 from admin_api.work import Turns
 from autop.net.configurations import Configurations
 from autop.net.neighbours import SiteNeighbours
@@ -204,7 +204,11 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         monotonic=lambda: 0.0,
         autop_url=lambda mac, token: f"https://gw.test:8443/autop/{token}/",
         enrolment_url=lambda token: f"https://gw.test:8443/autop/{token}/",
-        remote_link=lambda session, path: f"https://{session}.remote.localhost:9443{path}",
+        remote_control=RemoteControl(
+            link=lambda session, path: f"https://{session.id}.remote.localhost:9443{path}",
+            ports=(),
+            forward_address=lambda: ("gw.test", 9443),
+        ),
         presence=lambda found: presences.get(found.mac.text, Presence()),
         trunk_presence=lambda trunk: trunk_presences.get(trunk, TrunkPresence()),
         known_models=lambda: MODELS,

@@ -21,6 +21,15 @@ def test_no_file_is_a_working_configuration() -> None:
     assert Config().listen.sip_udp == 5060
 
 
+@pytest.mark.parametrize("ports", ["9500", "9500-", "80-90", "9500-9499", "9500-9999", "9500-70000", "9500-9501-9502"])
+def test_ports_of_sessions(tmp_path: Path, ports: str) -> None:
+    good = config.load(written(tmp_path, '[remote_control]\nports = "9500-9502"\n'))
+    assert good.remote_control.port_range == (9500, 9501, 9502)
+    assert Config().remote_control.port_range == ()
+    with pytest.raises(ConfigError, match=r"remote_control\.ports"):
+        config.load(written(tmp_path, f'[remote_control]\nports = "{ports}"\n'))
+
+
 def test_values_are_read(tmp_path: Path) -> None:
     path = written(tmp_path, '[listen]\naddress = "127.0.0.1"\nsip_udp = 0\n[sip]\ndomains = ["a.example"]\n')
     read = config.load(path)

@@ -61,6 +61,7 @@ from registry.relay_state import RelayState, SwitchedRelay
 from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
 from registry.schedule import Schedule, Window
 from registry.trunk import SiteLandlines, Trunk, TrunkGateway, TrunkTransport
+from registry.web_certificate import WebCertificate
 
 FOLDER = Path(__file__).parents[1] / "golden" / "records"
 MAC = MacAddress("0C1105AABBCC")
@@ -240,6 +241,13 @@ SAMPLES: tuple[Any, ...] = (
         used=1_700_000_005.0,
         ended=1_700_000_100.0,
         end_reason="revoked",
+        service="ssh",
+        port=9_501,
+        address="192.0.2.7",
+        requests=12,
+        bytes_to_device=345,
+        bytes_to_visitor=6_789,
+        pages=("GET /", "POST /api/web/login"),
     ),
     RingPlan(
         "site-1",
@@ -251,7 +259,7 @@ SAMPLES: tuple[Any, ...] = (
         "user-1",
         OnReject.END,
     ),
-    Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0, 35, OnReject.END, True, 24),
+    Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0, 35, OnReject.END, True, 24, True),
     SiteLandlines("site-1", ("+49", "!+49900"), 3),
     SiteRoster("site-1", 12, 34, 5, True, 1),
     Trunk(
@@ -302,6 +310,7 @@ SAMPLES: tuple[Any, ...] = (
         ring_seconds=45,
         on_reject=OnReject.END,
     ),
+    WebCertificate(MAC, "site-1", "ab" * 32, 1_700_000_000.0, "token:t-1", "cd" * 32, 1_700_000_100.0),
 )
 """Every field that has a default holds something else here."""
 

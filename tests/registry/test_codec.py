@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import call_types, codec, configuration, enrolment, firmware, location, records, relay_state, ring_plan, trunk
+from registry import (
+    call_types,
+    codec,
+    configuration,
+    enrolment,
+    firmware,
+    location,
+    records,
+    relay_state,
+    ring_plan,
+    trunk,
+    web_certificate,
+)
 from registry.codec import KINDS, MAX_BODY, SCHEMA, decode, encode, kind_name
 from registry.errors import UnreadableRecord
 from registry.mac import MacAddress
@@ -34,7 +46,18 @@ def stored(fields_: Any) -> bytes:
 def test_every_record_class_is_a_kind_and_has_a_sample() -> None:
     classes = {
         item.__name__
-        for module in (call_types, configuration, enrolment, firmware, records, relay_state, ring_plan, location, trunk)
+        for module in (
+            call_types,
+            configuration,
+            enrolment,
+            firmware,
+            records,
+            relay_state,
+            ring_plan,
+            location,
+            trunk,
+            web_certificate,
+        )
         for item in vars(module).values()
         if isinstance(item, type) and item.__module__ == module.__name__ and hasattr(item, "indexes")
     }

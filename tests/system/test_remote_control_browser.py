@@ -189,6 +189,50 @@ def test_a_revoked_session_ends_at_once(browser: WebDriver, gateway: RunningGate
     assert not browser.find_elements(By.ID, "device-name")
 
 
+FETCH = """
+const [address, done] = [arguments[0], arguments[arguments.length - 1]];
+fetch(address, { credentials: "include" }).then((answer) => done("answered " + answer.status), (error) => done("failed"));
+"""
+
+
+def test_a_devices_page_and_the_gateways_api_do_not_reach_each_other(
+    browser: WebDriver, gateway: RunningGateway, demo: dict[str, dict[str, Any]]
+) -> None:
+    session = new_link(gateway)
+    log_in(browser, session["link"], demo["remote-control"]["web_password"])
+    host, port = gateway.address("admin")
+    api = f"http://{host}:{port}/api/v1"
+    origin = "https://" + urlsplit(session["link"]).netloc
+    other = new_link(gateway)
+    assert browser.execute_async_script(FETCH, "/api/web/status") == "answered 200"
+    # From the device's page: neither the API, nor the node's metrics, nor another session.
+    metrics_host, metrics_port = gateway.address("metrics")
+    for address in (f"{api}/problems", f"http://{metrics_host}:{metrics_port}/metrics", other["link"]):
+        assert browser.execute_async_script(FETCH, address) == "failed", address
+    assert gateway.admin("GET", f"/remote-sessions/{other['id']}").json["state"] == "waiting", "the other's link was not spent"
+    # From the API's origin: not the session, although the browser holds its cookie; and no cookie of it is seen.
+    browser.get(f"{api}/problems")
+    assert browser.execute_async_script(FETCH, f"{api}/problems") == "answered 200"
+    assert browser.execute_async_script(FETCH, f"{origin}/api/web/status") == "failed"
+    assert browser.get_cookies() == []
+    browser.get(origin + "/")
+    soon(browser, text_of("[data-field=mac]", "0C:11:05:00:00:01"))
+
+
+def test_the_visitor_ends_the_session(browser: WebDriver, gateway: RunningGateway, demo: dict[str, dict[str, Any]]) -> None:
+    session = new_link(gateway)
+    log_in(browser, session["link"], demo["remote-control"]["web_password"])
+    origin = "https://" + urlsplit(session["link"]).netloc
+    browser.get(origin + "/.portico/")
+    element(browser, "form button").click()
+    soon(browser, text_of("h1", "Session ended"))
+    assert browser.get_cookie("__Host-portico") is None
+    browser.get(origin + "/")
+    assert not browser.find_elements(By.ID, "device-name")
+    ended = gateway.admin("GET", f"/remote-sessions/{session['id']}").json
+    assert (ended["state"], ended["end_reason"], ended["address"]) == ("ended", "logout", "127.0.0.1")
+
+
 def test_the_page_is_worth_looking_at(browser: WebDriver, gateway: RunningGateway, demo: dict[str, dict[str, Any]]) -> None:
     log_in(browser, new_link(gateway)["link"], demo["remote-control"]["web_password"])
     soon(browser, text_of("#registered", "Registered"))

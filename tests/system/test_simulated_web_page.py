@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from registry.mac import MacAddress
-from simulators import web_page
+from simulators import web_login
 from simulators.device_config import DeviceConfig
 from simulators.line import SipAccount
 from simulators.relays import DoorRelay
-from simulators.web_page import MAX_FAILURES, WebPage
+from simulators.web_login import MAX_FAILURES
+from simulators.web_page import WebPage
 
 pytestmark = pytest.mark.system
 
@@ -190,7 +191,7 @@ async def test_logout_and_idle_sessions_end(monkeypatch: pytest.MonkeyPatch) -> 
         await browser.post("/api/web/logout")
         assert (await browser.get("/api/web/status")).status_code == 401
         await log_in(browser)
-        monkeypatch.setattr(web_page, "SESSION_SECONDS", -1.0)
+        monkeypatch.setattr(web_login, "SESSION_SECONDS", -1.0)
         assert (await browser.get("/api/web/status")).status_code == 401
 
 

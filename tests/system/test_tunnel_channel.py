@@ -97,7 +97,7 @@ async def test_a_stream_carries_bytes_both_ways_and_half_closes() -> None:
         assert link is not None
         pipe = link.open("web")
         assert site.agent is not None
-        host, port = site.agent._services["web"]
+        host, port = site.agent._services["web"][:2]
         assert await pipe.opened() == f"{host}:{port}"
         sent = os.urandom(3_000_000)
 

@@ -1,6 +1,7 @@
 """Remote Control where it hurts: big uploads, endless answers, peers that stop or go, guesses, ends of sessions."""
 
 import asyncio
+import contextlib
 import hashlib
 import resource
 import secrets
@@ -11,7 +12,8 @@ import pytest
 from registry.records import RemoteSession
 from registry.store import Put
 from tests.system.tunnel_site import DOMAIN, MAC, Browser, Site, eventually, read_answer, read_head, tunnel_site
-from tunnel.net.visitor_listener import VisitorDeadlines
+from tunnel.net import exchange
+from tunnel.net.visitor_connection import VisitorDeadlines
 from tunnel.session import close_session
 
 pytestmark = pytest.mark.system
@@ -94,6 +96,42 @@ async def test_a_device_that_refuses_an_upload_early_is_heard() -> None:
         status, _, body = await read_answer(reader)
         assert (status, body) == (413, b"big")
         writer.close()
+
+
+async def test_a_device_that_stops_reading_an_upload_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "DEVICE_STALL", 0.3)
+    held = asyncio.Event()
+
+    async def stuck(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await held.wait()
+
+    async with tunnel_site(stuck, deadlines=VisitorDeadlines(farewell=0.2)) as site:
+        browser = await site.browser()
+        reader, writer = await browser.connect()
+        size = 30_000_000
+        writer.write(browser.head("POST", "/upgrade", f"Content-Length: {size}"))
+        sent = 0
+
+        async def upload() -> None:
+            nonlocal sent
+            with contextlib.suppress(ConnectionError):
+                while sent < size:
+                    writer.write(bytes(65_536))
+                    await writer.drain()
+                    sent += 65_536
+
+        sending = asyncio.create_task(upload())
+        async with asyncio.timeout(10):
+            status, _, body = await read_answer(reader)
+        assert (status, b"does not answer" in body) == (502, True)
+        sending.cancel()
+        writer.close()
+        assert sent < size / 2, "what the device does not take, the visitor keeps"
+        held.set()
+        link = site.channel.link(MAC)
+        assert link is not None
+        await eventually(lambda: link.open_streams == 0)
 
 
 async def test_an_endless_stream_comes_as_it_is_made_and_stops_when_the_visitor_goes() -> None:
@@ -227,7 +265,8 @@ async def test_everything_wrong_looks_the_same() -> None:
             await Browser(site, "a" * 32, browser.cookie).get("/"),
             await Browser(site, unused.id, browser.cookie).get("/"),
             await Browser(site, unused.id).get(path[:-1] + ("A" if path[-1] != "A" else "B")),
-            await browser.get("/.portico/"),
+            await browser.get("/.portico/x"),
+            await browser.get("/.portico/close"),
             await browser.get("/.portico/open/"),
             await browser.get("/", host="127.0.0.1"),
             await browser.get("/", host=f"x.{browser.host}"),

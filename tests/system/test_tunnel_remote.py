@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import hashlib
+import re
 
 import pytest
 
+from tests.system.peers import needs
 from tests.system.tunnel_site import read_answer, read_head, tunnel_site
 
 pytestmark = pytest.mark.system
@@ -126,6 +128,32 @@ async def test_answers_of_every_framing_and_headers_that_are_not_the_devices_to_
         assert (status, headers["content-length"], body) == (200, "25600", b"")
 
 
+@needs("curl")
+async def test_curl_logs_in_with_digest_although_the_nonce_holds_for_one_connection() -> None:
+    """Some firmware ties its nonce to the connection: one connection of the visitor is one of the device."""
+    nonces = iter(range(100))
+
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonce, realm = f"n{next(nonces)}", "HTTP API"
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1"):
+            fields = dict(re.findall(r'(\w+)="?([^",\s]+)"?', head.partition("Authorization: Digest ")[2].partition("\r\n")[0]))
+            secret = hashlib.md5(f"admin:{realm}:secret".encode()).hexdigest()
+            wanted = hashlib.md5(b"GET:/api/info?a=%41//b").hexdigest()
+            if fields.get("nonce") == nonce:
+                middle = ":".join(fields[name] for name in ("nonce", "nc", "cnonce", "qop"))
+                if fields["response"] == hashlib.md5(f"{secret}:{middle}:{wanted}".encode()).hexdigest():
+                    reply(writer, 200, b"logged in")
+                    continue
+            reply(writer, 401, b"", f'WWW-Authenticate: Digest realm="{realm}", nonce="{nonce}", qop="auth"')
+
+    async with tunnel_site(page) as site:
+        browser = await site.browser()
+        command = ["curl", "-s", "--digest", "-u", "admin:secret", "--path-as-is", "--cacert", site.certificate.chain]
+        command += ["--resolve", f"{browser.host}:127.0.0.1", "-b", browser.cookie, f"{browser.origin}/api/info?a=%41//b"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert (await process.communicate())[0] == b"logged in"
+
+
 async def test_redirects_that_leave_the_device_show_a_page() -> None:
     async with tunnel_site(device_page) as site:
         browser = await site.browser()
@@ -133,9 +161,12 @@ async def test_redirects_that_leave_the_device_show_a_page() -> None:
         assert status == 502
         assert "location" not in headers
         assert b"http://evil.example/x" in body
-        status, _, body = await browser.get("/https")
+        status, headers, _ = await browser.get("/https")
+        assert (status, headers["location"]) == (307, f"{browser.origin}/")
+        status, _, body = await browser.get("/")  # this device's channel does not offer what its page asks for
         assert status == 502
         assert b"wants HTTPS" in body
+        assert (await browser.get("/"))[0] == 200
 
 
 async def test_one_connection_carries_request_after_request() -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cryptography import x509
@@ -27,9 +27,12 @@ from tunnel.messages import DeviceEvent
 from tunnel.net.agent import Agent, client_context
 from tunnel.net.channel_listener import ChannelListener
 from tunnel.net.link import NOTSENT_LOWAT
+from tunnel.net.local_service import LocalService
 from tunnel.net.ports import CountedGenerations, Usage
-from tunnel.net.visitor_listener import VisitorDeadlines, VisitorListener
-from tunnel.session import create_session
+from tunnel.net.visitor_connection import VisitorDeadlines
+from tunnel.net.visitor_listener import ALPN as VISITOR_ALPN
+from tunnel.net.visitor_listener import VisitorListener
+from tunnel.session import NewSession, create_session
 
 MAC = MacAddress("0C1105AABBCC")
 DOMAIN = "remote.localhost"
@@ -74,10 +77,10 @@ def make_certificate(folder: str, name: str = "localhost") -> Certificate:
     return Certificate(chain_path, key_path, hashlib.sha256(der).digest())
 
 
-def server_context(certificate: Certificate, protocol: str) -> ssl.SSLContext:
+def server_context(certificate: Certificate, *protocols: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.chain, certificate.key)
-    context.set_alpn_protocols([protocol])
+    context.set_alpn_protocols(protocols)
     return context
 
 
@@ -90,6 +93,7 @@ class Recorder:
     visitor_refusals: list[str] = field(default_factory=list)
     sessions: list[tuple[str, str]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    certificates: list[tuple[str, ...]] = field(default_factory=list)
     events: list[tuple[MacAddress, DeviceEvent]] = field(default_factory=list)
     fail_events: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -121,6 +125,14 @@ class Recorder:
     def session_closed(self, session: RemoteSession, usage: Usage, reason: str) -> None:
         self.sessions.append(("closed", reason))
         self.usage = usage
+        self._note()
+
+    def certificate_pinned(self, session: RemoteSession, spki: str) -> None:
+        self.certificates.append(("pinned", spki))
+        self._note()
+
+    def certificate_changed(self, session: RemoteSession, known: str, shown: str) -> None:
+        self.certificates.append(("changed", known, shown))
         self._note()
 
     def visitor_refused(self, reason: str) -> None:
@@ -169,7 +181,9 @@ class Site:
     visitor_door: Acceptor
     agent: Agent | None = None
 
-    def make_agent(self, services: dict[str, tuple[str, int]], identity: Identity | None = None, **more: object) -> Agent:
+    def make_agent(
+        self, services: Mapping[str, LocalService | tuple[str, int]], identity: Identity | None = None, **more: object
+    ) -> Agent:
         options: dict[str, object] = {"backoff_first": 0.05, "backoff_most": 0.2, "event_repeat": 0.2, **more}
         return Agent(
             host="127.0.0.1",
@@ -182,22 +196,27 @@ class Site:
             **options,  # type: ignore[arg-type]
         )
 
-    async def new_session(self, **options: float) -> tuple[RemoteSession, str]:
+    async def new_session(self, **options: object) -> tuple[RemoteSession, str]:
         """A session and the path of its link."""
+        made = await self.make_session(**options)
+        return made.record, made.link_path
+
+    async def make_session(self, **options: object) -> NewSession:
+        """A session and its ticket."""
+        given: dict[str, object] = {"opened_by": "tester", **options}
         return await create_session(
             self.store,
             mac=MAC,
             site="site-1",
-            opened_by="tester",
             wall=self.wall[0],
             entropy=os.urandom,
-            **options,  # type: ignore[arg-type]
+            **given,  # type: ignore[arg-type]
         )
 
-    async def browser(self) -> "Browser":
+    async def browser(self, **options: object) -> "Browser":
         """A visitor who has opened a fresh link."""
-        record, path = await self.new_session()
-        browser = Browser(self, record.id)
+        record, path = await self.new_session(**options)
+        browser = Browser(self, record.id, port=record.port)
         status, headers, _ = await browser.get(path)
         assert status == 303
         assert headers["location"] == "/"
@@ -212,9 +231,12 @@ class Browser:
     site: Site
     session: str
     cookie: str = ""
+    port: int = 0
 
     @property
     def host(self) -> str:
+        if self.port:
+            return f"localhost:{self.port}"
         return f"{self.session}.{DOMAIN}:{self.site.visitor_address[1]}"
 
     @property
@@ -224,7 +246,7 @@ class Browser:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         context = ssl.create_default_context(cafile=self.site.certificate.chain)
         return await asyncio.open_connection(
-            "127.0.0.1", self.site.visitor_address[1], ssl=context, server_hostname=self.host.split(":")[0]
+            "127.0.0.1", self.port or self.site.visitor_address[1], ssl=context, server_hostname=self.host.split(":")[0]
         )
 
     def head(self, method: str, target: str, *lines: str, host: str | None = None) -> bytes:
@@ -294,7 +316,7 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> by
 
 
 @contextlib.asynccontextmanager
-async def serving(page: Page) -> AsyncIterator[tuple[str, int]]:
+async def serving(page: Page, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, int]]:
     """A device's web server: one coroutine per connection."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -310,7 +332,7 @@ async def serving(page: Page) -> AsyncIterator[tuple[str, int]]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:
@@ -330,8 +352,9 @@ async def tunnel_site(
     deadlines: VisitorDeadlines | None = None,
     first_message: float = 5.0,
     server_tls: ServerTls | None = None,
+    ports: Sequence[int] = (),
 ) -> AsyncIterator[Site]:
-    """A gateway with both listeners; with `page` also a device that serves it, connected."""
+    """A gateway with both listeners; with `page` also a device that serves it, connected. `ports`: of sessions without names."""
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         certificate = make_certificate(folder)
@@ -367,19 +390,22 @@ async def tunnel_site(
             entropy=os.urandom,
             wall=lambda: wall[0],
             domain=DOMAIN,
+            ports=ports,
             deadlines=deadlines,
         )
         await visitors.start()
         stack.push_async_callback(visitors.stop, 0.0)
         visitor_door = Acceptor(
             connect=visitors.connect,
-            tls=server_context(certificate, "http/1.1"),
+            tls=server_context(certificate, *VISITOR_ALPN),
             handshakes=handshakes,
             refused=recorder.visitor_refused,
             limits=accept_limits,
         )
         visitor_address = await visitor_door.start("127.0.0.1", 0)
         visitors.listening(visitor_address[1])
+        for port in ports:
+            await visitor_door.start("127.0.0.1", port)
         stack.push_async_callback(visitor_door.stop)
         doors = (channel_door, visitor_door)
         site = Site(

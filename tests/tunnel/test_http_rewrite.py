@@ -10,6 +10,7 @@ from tunnel.http_rewrite import (
     Origins,
     cookie_of,
     is_foreign,
+    is_navigation,
     is_websocket,
     location,
     request_fault,
@@ -107,6 +108,21 @@ def test_the_gateways_cookie(headers: list[tuple[bytes, bytes]], cookie: str | N
 
 
 @pytest.mark.parametrize(
+    ("headers", "navigates"),
+    [
+        ([], True),  # curl, and browsers that do not say
+        ([(b"Sec-Fetch-Site", b"cross-site"), (b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"document")], True),
+        ([(b"Sec-Fetch-Mode", b"no-cors"), (b"Sec-Fetch-Dest", b"image")], False),
+        ([(b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"iframe")], False),
+        ([(b"Sec-Fetch-Mode", b"cors"), (b"Sec-Fetch-Dest", b"empty")], False),
+        ([(b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"document"), (b"Sec-Purpose", b"prefetch")], False),
+    ],
+)
+def test_only_a_window_spends_a_link(headers: list[tuple[bytes, bytes]], navigates: bool) -> None:
+    assert is_navigation(headers) is navigates
+
+
+@pytest.mark.parametrize(
     ("method", "headers", "foreign"),
     [
         (b"GET", [], False),
@@ -141,19 +157,19 @@ def test_requests_another_site_caused(method: bytes, headers: list[tuple[bytes, 
         (b"http://192.168.1.20?x", SESSION + b"?x"),
         (b"//192.168.1.20/x", SESSION + b"/x"),
         (b" \thttp://192.168.1.20/x", SESSION + b"/x"),
-        (b"http://192.168.1.20:8080/a", LeavesDevice(b"http://192.168.1.20:8080/a", False)),
-        (b"https://192.168.1.20/a", LeavesDevice(b"https://192.168.1.20/a", True)),
-        (b"https://192.168.1.20:443/a", LeavesDevice(b"https://192.168.1.20:443/a", True)),
-        (b"http://evil.example/", LeavesDevice(b"http://evil.example/", False)),
-        (b"\x01//evil.example/", LeavesDevice(b"//evil.example/", False)),
-        (b"//evil.example/", LeavesDevice(b"//evil.example/", False)),
-        (b"/\\evil.example/", LeavesDevice(b"/\\evil.example/", False)),
-        (b"\\\\evil.example", LeavesDevice(b"\\\\evil.example", False)),
-        (b"ht\ttp://evil.example/", LeavesDevice(b"http://evil.example/", False)),
-        (b"http://192.168.1.20@evil.example/", LeavesDevice(b"http://192.168.1.20@evil.example/", False)),
-        (b"http://192.168.1.20.evil.example/", LeavesDevice(b"http://192.168.1.20.evil.example/", False)),
-        (b"javascript:alert(1)", LeavesDevice(b"javascript:alert(1)", False)),
-        (b"http:evil.example", LeavesDevice(b"http:evil.example", False)),
+        (b"http://192.168.1.20:8080/a", LeavesDevice(b"http://192.168.1.20:8080/a")),
+        (b"https://192.168.1.20/a", LeavesDevice(b"https://192.168.1.20/a", SESSION + b"/a")),
+        (b"https://192.168.1.20:443/a", LeavesDevice(b"https://192.168.1.20:443/a", SESSION + b"/a")),
+        (b"http://evil.example/", LeavesDevice(b"http://evil.example/")),
+        (b"\x01//evil.example/", LeavesDevice(b"//evil.example/")),
+        (b"//evil.example/", LeavesDevice(b"//evil.example/")),
+        (b"/\\evil.example/", LeavesDevice(b"/\\evil.example/")),
+        (b"\\\\evil.example", LeavesDevice(b"\\\\evil.example")),
+        (b"ht\ttp://evil.example/", LeavesDevice(b"http://evil.example/")),
+        (b"http://192.168.1.20@evil.example/", LeavesDevice(b"http://192.168.1.20@evil.example/")),
+        (b"http://192.168.1.20.evil.example/", LeavesDevice(b"http://192.168.1.20.evil.example/")),
+        (b"javascript:alert(1)", LeavesDevice(b"javascript:alert(1)")),
+        (b"http:evil.example", LeavesDevice(b"http:evil.example")),
     ],
 )
 def test_location(url: bytes, becomes: bytes | LeavesDevice) -> None:
@@ -222,5 +238,7 @@ def test_response_headers() -> None:
 
 def test_refresh_that_leaves_is_dropped_and_one_without_a_url_stays() -> None:
     assert to_visitor([(b"Refresh", b"0;URL='http://evil.example/'")], O)[:-2] == []  # type: ignore[index]
+    to_tls = to_visitor([(b"Refresh", b"0; url=https://192.168.1.20/a?b")], O)
+    assert to_tls[:-2] == [(b"Refresh", b"0; url=" + SESSION + b"/.portico/https/a?b")]  # type: ignore[index]
     assert to_visitor([(b"Refresh", b"30")], O)[:-2] == [(b"Refresh", b"30")]  # type: ignore[index]
-    assert to_visitor([(b"Location", b"http://evil.example/")], O) == LeavesDevice(b"http://evil.example/", False)
+    assert to_visitor([(b"Location", b"http://evil.example/")], O) == LeavesDevice(b"http://evil.example/")

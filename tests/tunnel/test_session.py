@@ -4,6 +4,8 @@ import dataclasses
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.errors import StaleVersion
 from registry.mac import MacAddress
@@ -101,7 +103,8 @@ def test_what_is_no_session_id(text: str) -> None:
 
 async def test_create_and_close_in_the_store() -> None:
     store = MemoryStore()
-    record, path = await rules.create_session(store, mac=MAC, site="s", opened_by="anna", wall=1000.0, entropy=entropy())
+    made = await rules.create_session(store, mac=MAC, site="s", opened_by="anna", wall=1000.0, entropy=entropy())
+    record, path = made.record, made.link_path
     stored = await store.get(RemoteSession, record.id)
     assert stored is not None
     assert stored.record == record
@@ -115,3 +118,36 @@ async def test_create_and_close_in_the_store() -> None:
     assert not rules.admits(ended, cookie, 1500.0)
     assert await rules.close_session(store, record.id, reason="again", wall=1600.0) == ended
     assert await rules.close_session(store, "a" * 32, reason="x", wall=1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "page"),
+    [
+        (b"GET", b"/", "GET /"),
+        (b"POST", b"/fcgi/do?id=1&action=login&password=x", "POST /fcgi/do"),
+        (b"GET", b"/web/0123456789abcdef/a;jsessionid=x", "GET /web/*/a"),
+        (b"GET", b"/t/eyJhbGciOiJIUzI1NiJ9-abcdef_ghij/x#y", "GET /t/*/x"),
+        (b"PUT", b"/\xff\x00\x1b[31m", "PUT /\ufffd??[31m"),
+        (b"brew it", b"/" + b"a/" * 500, "other /" + "a/" * 59 + "a"),
+    ],
+)
+def test_what_the_audit_calls_a_request(method: bytes, target: bytes, page: str) -> None:
+    assert rules.page_of(method, target) == page
+
+
+@given(st.binary(max_size=30), st.binary(max_size=300))
+def test_no_query_and_no_control_character_gets_into_the_audit(method: bytes, path: bytes) -> None:
+    page = rules.page_of(method, path + b"?password=hunter2")
+    assert "hunter2" not in page
+    assert page.isprintable()
+    assert len(page) <= 11 + rules.MAX_PATH
+
+
+def test_use_adds_up_and_pages_are_bounded() -> None:
+    record = rules.new_session(mac=MAC, site="s", opened_by="token:t-1", wall=1000.0, entropy=entropy()).record
+    assert rules.login_of(record) == "t-1"
+    assert rules.login_of(rules.opened_from(record, "192.0.2.1")) == "t-1"
+    for turn in range(3):
+        record = rules.with_use(record, requests=2, to_device=10, to_visitor=20, pages=[f"GET /{n}" for n in range(turn * 30)])
+    assert (record.requests, record.bytes_to_device, record.bytes_to_visitor) == (6, 30, 60)
+    assert record.pages == tuple(f"GET /{n}" for n in range(rules.MAX_PAGES))

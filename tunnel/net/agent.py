@@ -18,6 +18,7 @@ from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.mux import Mux
 from tunnel.net.link import TLS_DEADLINE, Link, tune
+from tunnel.net.local_service import LocalService, serve_tls
 from tunnel.net.pipe import StreamPipe
 from tunnel.net.splice import CHUNK, splice
 from tunnel.outputs import LinkFailed, PeerLeaving
@@ -59,8 +60,8 @@ def client_context(*, ca_file: str | None = None, check: bool = True) -> ssl.SSL
 class Agent:
     """Keeps one link to the gateway while `run` runs.
 
-    `services` maps a service id to the host and port it is served at; anything else is refused. `calls` maps a call's name to
-    the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
+    `services` maps a service id to where it is served (host, port, whether over TLS); anything else is refused. `calls` maps a
+    call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Agent:
         identity: Identity,
         tls: ssl.SSLContext,
         entropy: Callable[[int], bytes],
-        services: Mapping[str, tuple[str, int]],
+        services: Mapping[str, LocalService | tuple[str, int]],
         calls: Mapping[str, CallTarget] | None = None,
         server_name: str | None = None,
         limits: Limits | None = None,
@@ -84,7 +85,7 @@ class Agent:
         self._identity = identity
         self._tls = tls
         self._entropy = entropy
-        self._services = dict(services)
+        self._services = {name: LocalService(*place) for name, place in services.items()}
         self._call_targets = dict(calls or {})
         self._server_name = server_name or host
         self._limits = limits or Limits()
@@ -253,8 +254,10 @@ class Agent:
         target = self._services.get(service)
         if target is None:
             pipe.reset(Code.SERVICE_REFUSED)
+        elif target.tls:
+            self._spawn(serve_tls(pipe, target))
         else:
-            self._spawn(self._serve_stream(pipe, *target))
+            self._spawn(self._serve_stream(pipe, target.host, target.port))
 
     def event_arrived(self, _link: Link, _event: DeviceEvent) -> None:
         raise AssertionError("the mux lets no EVENT through at the agent")

@@ -11,6 +11,7 @@ import h11
 
 from tunnel import http_rewrite
 from tunnel.errors import Code, StreamClosed, TunnelError
+from tunnel.html_links import HtmlLinks
 from tunnel.http_rewrite import LeavesDevice, Origins
 from tunnel.net.pipe import StreamPipe
 
@@ -18,7 +19,9 @@ CHUNK = 65_536
 HEAD_BYTES = 32_768
 """Longest request or response head."""
 UPLOAD_STALL = 30.0
-"""Seconds an upload may stand still."""
+"""Seconds a visitor's upload may stand still."""
+DEVICE_STALL = 120.0
+"""Seconds a device may take nothing of an upload: it may erase its flash meanwhile."""
 
 
 class VisitorGone(TunnelError):
@@ -30,11 +33,16 @@ class VisitorAtFault(TunnelError):
 
 
 class DeviceAtFault(TunnelError):
-    """The device hung up, sent no HTTP, or redirects away before its answer began. `page` may say what to show."""
+    """The device hung up, stopped reading, sent no HTTP, or redirects away (`left`, and its `status`)."""
 
-    def __init__(self, left: LeavesDevice | None = None) -> None:
+    def __init__(self, left: LeavesDevice | None = None, status: int = 0) -> None:
         super().__init__("the device's answer cannot be passed on")
         self.left = left
+        self.status = status
+
+
+class DeviceStalled(DeviceAtFault):
+    """The device takes no more of an upload, and does not hang up either."""
 
 
 class Visitor:
@@ -74,9 +82,15 @@ class Visitor:
 
 
 class Exchange:
-    """One device connection in the service of one visitor connection. `moved(to_device, to_visitor)` counts bytes."""
+    """One device connection in the service of one visitor connection. `moved(to_device, to_visitor)` counts bytes.
 
-    def __init__(self, visitor: Visitor, pipe: StreamPipe, origins: Origins, moved: Callable[[int, int], None]) -> None:
+    `service` is the device's service at its other end.
+    """
+
+    def __init__(
+        self, visitor: Visitor, pipe: StreamPipe, service: str, origins: Origins, moved: Callable[[int, int], None]
+    ) -> None:
+        self.service = service
         self._visitor = visitor
         self._pipe = pipe
         self._origins = origins
@@ -85,6 +99,9 @@ class Exchange:
         self._started = False
         self._heard = False
         self._served = 0
+        self._links: HtmlLinks | None = None
+        """The links of the page that is on its way."""
+        self._head_only = False
 
     @property
     def started(self) -> bool:
@@ -117,6 +134,7 @@ class Exchange:
         Raises VisitorGone, VisitorAtFault, DeviceAtFault; then both connections are to be closed.
         """
         self._started = self._heard = False
+        self._links, self._head_only = None, request.method == b"HEAD"
         await self._to_device(
             h11.Request(
                 method=request.method,
@@ -149,7 +167,10 @@ class Exchange:
             raise VisitorAtFault("a request that cannot be passed on") from None
         if data:
             try:
-                await self._pipe.write(data)
+                async with asyncio.timeout(DEVICE_STALL):
+                    await self._pipe.write(data)
+            except TimeoutError:
+                raise DeviceStalled from None
             except StreamClosed:
                 raise DeviceAtFault from None
             self._moved(len(data), 0)
@@ -163,6 +184,8 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 try:
                     await self._to_device(event)
+                except DeviceStalled:
+                    raise
                 except DeviceAtFault:
                     await asyncio.Event().wait()  # the device refuses the body: its answer decides
             elif isinstance(event, h11.EndOfMessage):
@@ -197,12 +220,18 @@ class Exchange:
             elif isinstance(event, h11.Response):
                 await self._head(event)
             elif isinstance(event, h11.Data):
-                self._moved(0, await self._visitor.send(event))
+                await self._body(event.data if self._links is None else self._links.feed(bytes(event.data)))
             elif isinstance(event, h11.EndOfMessage):
+                if self._links is not None:
+                    await self._body(self._links.finish())
                 await self._visitor.send(h11.EndOfMessage())
                 return False
             else:
                 raise DeviceAtFault
+
+    async def _body(self, data: bytes) -> None:
+        if data:
+            self._moved(0, await self._visitor.send(h11.Data(data=data)))
 
     async def _device_event(self) -> object:
         while True:
@@ -232,7 +261,10 @@ class Exchange:
     async def _head(self, event: h11.Response) -> None:
         headers = http_rewrite.to_visitor(event.headers.raw_items(), self._origins)
         if isinstance(headers, LeavesDevice):
-            raise DeviceAtFault(headers)
+            raise DeviceAtFault(headers, event.status_code)
+        if http_rewrite.holds_links(event.status_code, headers):
+            headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+            self._links = None if self._head_only else HtmlLinks(self._origins)
         if self._device.their_state is h11.MUST_CLOSE or event.http_version < b"1.1" or _says_close(event):
             headers.append((b"Connection", b"close"))
         self._started = True

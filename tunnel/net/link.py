@@ -277,8 +277,8 @@ class Link(asyncio.Protocol):
         self._running().consumed(stream, size, self._loop.time())
         self._soon()
 
-    def accept_stream(self, stream: int, authority: str) -> None:
-        self._running().accept(stream, authority)
+    def accept_stream(self, stream: int, authority: str, spki: bytes) -> None:
+        self._running().accept(stream, authority, spki)
         self._soon()
 
     def wait_writable(self, pipe: StreamPipe) -> None:
@@ -330,8 +330,8 @@ class Link(asyncio.Protocol):
         match output:
             case DataReceived(stream, data):
                 self._pipes[stream].now_received(data)
-            case StreamOpened(stream, authority):
-                self._pipes[stream].now_opened(authority)
+            case StreamOpened(stream, authority, spki):
+                self._pipes[stream].now_opened(authority, spki)
             case StreamFinished(stream):
                 self._pipes[stream].now_finished()
             case StreamEnded(stream, code, clean):

@@ -24,7 +24,7 @@ class PipeLink(Protocol):
 
     def consumed(self, stream: int, size: int) -> None: ...
 
-    def accept_stream(self, stream: int, authority: str) -> None: ...
+    def accept_stream(self, stream: int, authority: str, spki: bytes) -> None: ...
 
     def wait_writable(self, pipe: "StreamPipe") -> None:
         """Call `pipe.now_writable()` once at most LOW bytes of it wait."""
@@ -34,12 +34,14 @@ class PipeLink(Protocol):
 class StreamPipe:
     """One end of a stream. One task may read while another writes; not two of a kind."""
 
-    __slots__ = ("_chunks", "_finished", "_link", "_opened", "_reading", "_writing", "authority", "ended", "stream")
+    __slots__ = ("_chunks", "_finished", "_link", "_opened", "_reading", "_writing", "authority", "ended", "spki", "stream")
 
     def __init__(self, link: PipeLink, stream: int) -> None:
         self._link = link
         self.stream = stream
         self.authority = ""
+        self.spki = b""
+        """After `opened`: SHA-256 of the public key in the certificate that the service showed, empty without TLS."""
         self.ended: StreamClosed | None = None
         self._chunks: deque[bytes] = deque()
         self._finished = False
@@ -94,15 +96,15 @@ class StreamPipe:
             self._link.reset_stream(self.stream, code)
             self.now_ended(code, False)
 
-    def accept(self, authority: str = "") -> None:
+    def accept(self, authority: str = "", spki: bytes = b"") -> None:
         """Answer an offered stream: the service is connected."""
         if not self.ended:
-            self._link.accept_stream(self.stream, authority)
+            self._link.accept_stream(self.stream, authority, spki)
 
     # ---- for the link ---------------------------------------------------------------------------------------
 
-    def now_opened(self, authority: str) -> None:
-        self._opened, self.authority = True, authority
+    def now_opened(self, authority: str, spki: bytes = b"") -> None:
+        self._opened, self.authority, self.spki = True, authority, spki
         self._wake_reader()
 
     def now_received(self, data: bytes) -> None:

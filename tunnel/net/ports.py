@@ -6,6 +6,7 @@ from typing import Protocol
 from registry.mac import MacAddress
 from registry.records import RemoteSession
 from tunnel.messages import DeviceEvent
+from tunnel.net.pipe import StreamPipe
 
 
 class Seat(Protocol):
@@ -18,6 +19,14 @@ class Seat(Protocol):
 
     def release(self) -> None:
         """The peer is known, or gone. Further calls do nothing."""
+        ...
+
+
+class Reached(Protocol):
+    """A device that can be reached now: over its own channel, or through a connector at its site."""
+
+    def open(self, service: str) -> StreamPipe:
+        """Open a stream to a service of the device; await `opened()` on it. Raises LinkDown if it takes none now."""
         ...
 
 
@@ -74,7 +83,15 @@ class VisitorObserver(Protocol):
         ...
 
     def session_closed(self, session: RemoteSession, usage: "Usage", reason: str) -> None:
-        """This node serves the session no longer: "expired", "idle", "ended" (revoked), "stopping"."""
+        """This node serves the session no longer: "expired", "idle", "ended" (revoked), "logout", "stopping"."""
+        ...
+
+    def certificate_pinned(self, session: RemoteSession, spki: str) -> None:
+        """The device's HTTPS page was met for the first time; the SHA-256 of its key (hex) is known from now on."""
+        ...
+
+    def certificate_changed(self, session: RemoteSession, known: str, shown: str) -> None:
+        """The device's HTTPS page has another key than the known one: refused. An alarm."""
         ...
 
     def visitor_refused(self, reason: str) -> None:
@@ -90,6 +107,10 @@ class Usage:
     bytes_to_device: int = 0
     bytes_to_visitor: int = 0
     addresses: set[str] = field(default_factory=set)
+    pages: dict[str, None] = field(default_factory=dict)
+    """What `tunnel.session.page_of` calls them, in the order of their first request; bounded."""
+    seconds: float = 0.0
+    """How long this node served it; known when it is over."""
 
 
 class CountedGenerations:
