@@ -301,7 +301,13 @@ class Node:
         known = KnownFiles()
         read_model.subscribe(known.changed, known.clear)
         files = AutopListener(
-            configurations=for_http, observer=notes, clock_wall=self._wall, ear=upgrades, fetches=fetches, known=known
+            configurations=for_http,
+            observer=notes,
+            clock_wall=self._wall,
+            ear=upgrades,
+            fetches=fetches,
+            known=known,
+            served_known=for_http.served_known,
         )
         self._stack.push_async_callback(lambda: files.stop(self._grace))
         await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"], config.tls.device_ca))

@@ -14,6 +14,7 @@ from autop.net.image import OpenImage
 from autop.net.proof import NOTHING, Presented
 from autop.observer import Reason
 from autop.sweep import Sweep, Sweeps
+from registry.mac import MacAddress
 
 Own = MacFile | OwnFile | PhonebookFile | FirmwareFile | BootstrapFile
 """What is asked for in a device's name."""
@@ -54,10 +55,17 @@ class Guard:
             return replace(found, is_late=True)
         return found
 
+    def served_known(self, mac: MacAddress, peer: str) -> None:
+        """A device got its file without `find`: it counts as proven at this address all the same."""
+        self._proven(mac.text, peer, self._clock())
+
+    def _proven(self, mac: str, peer: str, now: float) -> None:
+        self._sweeps.proven(peer, hash(mac), now, hash((mac, "", ())))
+
     def _count(self, asked: Own, presented: Presented, found: Found, now: float) -> None:
         mac = asked.mac.text
         if not isinstance(found, Refused) or isinstance(found, SentAway) or found.reason is Reason.THROTTLED:
-            self._sweeps.proven(presented.peer, hash(mac), now, hash((mac, "", ())))
+            self._proven(mac, presented.peer, now)
         elif found.reason in _MISSES:
             tried = mac, "" if isinstance(asked, OwnFile) else asked.token, presented.authorizations
             for sweep in self._sweeps.missed(presented.peer, hash(tried), now):

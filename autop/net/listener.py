@@ -16,6 +16,7 @@ from autop.net.limits import ListenerLimits
 from autop.net.ports import FetchSink, FileSource, Seat
 from autop.net.responder import Service
 from autop.observer import AutopObserver
+from registry.mac import MacAddress
 
 
 class AutopListener:
@@ -31,12 +32,16 @@ class AutopListener:
         ear: UpgradeEar | None = None,
         fetches: FetchSink | None = None,
         known: KnownFiles | None = None,
+        served_known: Callable[[MacAddress, str], None] | None = None,
     ) -> None:
         """`clock_wall` gives the seconds since the epoch for Date and `fetched`; `ear` is told what devices say of firmware.
-        `fetches` None: no history. `known` must be told of every change; None: every request is looked up anew."""
+        `fetches` None: no history. `known` must be told of every change; None: every request is looked up anew;
+        `served_known(mac, peer)` hears of each answer from there, which `configurations` does not."""
         self._limits = limits or ListenerLimits()
         self._downloads = Downloads(self._limits, lambda: len(self._connections))
-        self._service = Service(configurations, observer, clock_wall, self._limits, self._downloads, ear, fetches, known)
+        self._service = Service(
+            configurations, observer, clock_wall, self._limits, self._downloads, ear, fetches, known, served_known
+        )
         self._connections: set[Connection] = set()
         self._proven: set[Connection] = set()
         self._empty = asyncio.Event()

@@ -21,6 +21,7 @@ from autop.net.ports import FetchSink, FileSource
 from autop.net.requests import presented, user_agent
 from autop.observer import AutopObserver, Outcome, Reason
 from registry.errors import RegistryError
+from registry.mac import MacAddress
 
 FIRMWARE_TYPE = b"application/octet-stream"
 
@@ -28,7 +29,7 @@ FIRMWARE_TYPE = b"application/octet-stream"
 @dataclass(slots=True)
 class Service:
     """What all connections of a listener share. `fetches` None: no history; `ear` None: no firmware; `known` None: every
-    request is looked up anew."""
+    request is looked up anew; `served_known` is told of what `files` is not asked for."""
 
     files: FileSource
     observer: AutopObserver
@@ -38,6 +39,7 @@ class Service:
     ear: UpgradeEar | None = None
     fetches: FetchSink | None = None
     known: KnownFiles | None = None
+    served_known: Callable[[MacAddress, str], None] | None = None
     _date: tuple[int, bytes] = (-1, b"")
 
     def date(self) -> bytes:
@@ -85,6 +87,8 @@ class Responder:
         file = service.known.get(request.target) if service.known is not None else None
         if file is None or transport is None:
             return False
+        if service.served_known is not None:
+            service.served_known(file.mac, self._peer)
         self._write(request, file, transport)
         return True
 

@@ -167,3 +167,13 @@ async def test_a_device_that_is_sent_away_has_proved_itself_it_is_never_late_and
     for asked in (MacFile(TOKEN, MAC), OwnFile(MAC)):
         assert await watched.ask(asked, certified) == SentAway(Outcome.LIMITED, Reason.BUSY, seconds=7)
     assert await watched.ask(OwnFile(STRANGER), certified) != SentAway(Outcome.LIMITED, Reason.BUSY, seconds=7)
+
+
+async def test_devices_that_are_answered_from_memory_excuse_misses_like_any_others() -> None:
+    watched = Watched()
+    for number in range(100):
+        watched.guard.served_known(MacAddress(f"0C1106{number:06X}"), HERE.peer)
+    await watched.sweep(MISSES + 10)
+    assert watched.told == []
+    await watched.sweep(MISSES + 11)
+    assert watched.told == [Sweep(HERE.peer, MISSES + 11, 100)]

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import timeit
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -292,12 +291,6 @@ def test_no_secret_in_a_repr() -> None:
     assert examples.TOKEN not in shown
     assert examples.facts().sip_password not in shown
     assert examples.facts().web_password not in shown
-
-
-def test_rendering_costs_less_than_300_microseconds() -> None:
-    device, facts = examples.device(), examples.facts()
-    best = min(timeit.repeat(lambda: render(device, facts), number=100, repeat=7)) / 100
-    assert best < 300e-6, f"{best * 1e6:.0f} us"
 
 
 def test_the_file_is_small_and_hashes_alike() -> None:
