@@ -3,7 +3,7 @@
 from admin_api.autop_scopes import forget_revisions
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Work
-from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, device_scope, fetched_file_key
+from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop, device_scope, fetched_file_key
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window
 from registry.mac import MacAddress
 from registry.records import Account, Device, RemoteSession
@@ -38,7 +38,7 @@ async def _forget_configuration(work: Work, mac: MacAddress) -> None:
     fetches = await work.call.ports.store.get(DeviceFetches, mac.text)
     work.delete(OneTimeAutop, mac.text)
     work.delete(DeviceFetches, mac.text)
-    for kind in (TokenRotation, Enrolment):
+    for kind in (AuthorityFetched, TokenRotation, Enrolment):
         work.delete(kind, mac.text)
     work.delete(EnrolmentWindow, device_window(mac))
     for fetch in fetches.record.fetches if fetches is not None else ():

@@ -20,7 +20,7 @@ from registry.mac import MacAddress
 _TARGET = re.compile(rb"(?:(?i:https?)://[A-Za-z0-9.:\[\]-]{1,120})?/autop/(?:([A-Za-z0-9_-]{16,64})/)?/?([A-Za-z0-9.:%-]{1,80})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _IMAGE = re.compile(rb"([0-9A-F]{12})-([0-9a-f]{24})(\.(?:rom|zip))", re.IGNORECASE)
-_FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.(cfg|xml)", re.IGNORECASE)
+_FILE = re.compile(rb"([A-Za-z0-9:. -]{12,17})\.(cfg|xml|pem)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,14 @@ class PhonebookFile:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorityFile:
+    """The certificate authority that a device is to check servers by, asked for under its `token`."""
+
+    token: str = field(repr=False)
+    mac: MacAddress
+
+
+@dataclass(frozen=True, slots=True)
 class FirmwareFile:
     """An image for a device, asked for under `token`. `extension` has its point."""
 
@@ -72,7 +80,7 @@ class BootstrapFile:
     mac: MacAddress
 
 
-Asked = MacFile | OwnFile | CommonFile | PhonebookFile | FirmwareFile | BootstrapFile
+Asked = MacFile | OwnFile | CommonFile | PhonebookFile | AuthorityFile | FirmwareFile | BootstrapFile
 
 _COMMON_BY_NAME = {name.lower(): name for name in COMMON_FILES}
 
@@ -102,6 +110,8 @@ def identify(target: bytes) -> Asked | None:
         return None
     if token.startswith(PREFIX):
         return BootstrapFile(token, mac) if is_config else None
+    if file[2].lower() == b"pem":
+        return AuthorityFile(token, mac)
     return MacFile(token, mac) if is_config else PhonebookFile(token, mac)
 
 

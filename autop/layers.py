@@ -56,6 +56,7 @@ _LAYER_OF = tuple(
         (Layer.PLATFORM, r"Settings\.LOGLEVEL\.Remote(?:Syslog|Server|ServerPort)"),
         (Layer.PLATFORM, r"Autoprovision\.(?:MODE\.Mode|PNP\.Enable|SCHEDULE\.DayOfWeek)"),
         (Layer.PLATFORM, r"DoorSetting\.CLOUDSERVER\.RpsEnable"),
+        (Layer.PLATFORM, r"Settings\.SECURITY\.OnlyAcceptTrusted"),
         (Layer.PLATFORM, r"Portico\.CHANNEL\.(?:Enable|Server|Port|CaSha256)"),
         (Layer.PLATFORM, r"RemotePhoneBook\.REMOTE_PHONE_BOOK0\.DisplayName"),
         (Layer.MODEL, r"Account\d*\.(?:NAT\..*|DTMF\.Type|Audio\d+\..*)"),

@@ -53,7 +53,7 @@ class Facts:
     open (ignored for other kinds). `contacts`: whom a guard phone can dial. `zone` None: the device keeps its own.
     `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings. `commands`: operators' lines by layer,
     but for the device's own, which its record holds.
-    `firmware`: the image that the device is to install now.
+    `firmware`: the image that the device is to install now. `has_authority`: it has fetched the present `settings.server_ca`.
     """
 
     settings: AutopSettings
@@ -71,6 +71,7 @@ class Facts:
     commands: tuple[tuple[Layer, tuple[str, ...]], ...] = field(default=(), repr=False)
     one_time: OneTime | None = None
     firmware: Offer | None = None
+    has_authority: bool = False
 
 
 def render(device: Device, facts: Facts) -> bytes:
@@ -110,13 +111,15 @@ def device_settings(device: Device, facts: Facts) -> DeviceSettings:
         button_numbers=_buttons(device) if facts.buttons is None else facts.buttons,
         dial_seconds=facts.dial_seconds,
         contacts=facts.contacts,
-        phonebook_url=_phonebook_url(device, facts),
+        phonebook_url=_file_url(device, facts, ".xml"),
         web_password=facts.web_password,
         clock=_clock(facts),
         poll=_poll(device, facts),
         direct_ip=facts.direct_ip,
         channel=_channel(facts),
         syslog=Syslog(facts.settings.syslog_host, facts.settings.syslog_port),
+        authority_url=_file_url(device, facts, ".pem") if facts.settings.server_ca else "",
+        checks_servers=bool(facts.settings.server_ca) and facts.has_authority,
         public_pin=any(AccessMethod.PIN in relay.access_methods for relay in device.relays),
     )
 
@@ -145,9 +148,9 @@ def _buttons(device: Device) -> tuple[str, ...]:
     return tuple(number for number in device.button_number.split(";") if number)
 
 
-def _phonebook_url(device: Device, facts: Facts) -> str:
-    """Where the device's contacts are; empty where a URL field would not hold it."""
-    url = f"{facts.settings.directory(facts.token)}{device.mac.text}.xml"
+def _file_url(device: Device, facts: Facts, extension: str) -> str:
+    """Where a file of the device's own is; empty where a URL field would not hold it."""
+    url = f"{facts.settings.directory(facts.token)}{device.mac.text}{extension}"
     return url if len(url) <= MAX_URL else ""
 
 

@@ -29,6 +29,7 @@ class AutopSettings:
     A port of 0 means the transport is off, and an empty channel host that there is no channel.
     `channel_ca_sha256`: SHA-256 (hex) of the DER certificate that a device may pin its channel to.
     `backup_sip_host`: where devices register while `sip_host` does not answer, on the same ports; empty: nowhere.
+    `server_ca`: the authority (PEM) that devices check their servers by, once they have it; empty: they check nothing.
     `ntp_servers`: two at most; none: devices keep theirs. `syslog_host` empty: devices send none.
     Devices poll daily, each at its own second of the `poll_hours` hours that begin at `poll_first_hour` (their local time).
     """
@@ -46,6 +47,7 @@ class AutopSettings:
     ntp_servers: tuple[str, ...] = ()
     syslog_host: str = ""
     syslog_port: int = 514
+    server_ca: bytes = field(default=b"", repr=False)
     poll_first_hour: int = 1
     poll_hours: int = 4
 
@@ -145,6 +147,7 @@ class DeviceSettings:
     """Everything a profile may write for one device. A web password, clock, poll or channel that is missing is not written.
 
     `dial_seconds`: how long a panel must keep dialling, if longer than by itself. `phonebook_url` holds the device's token.
+    `authority_url`: where the authority is that it `checks_servers` by; holds its token.
     `public_pin`: whether a common PIN may open any relay.
     """
 
@@ -160,6 +163,8 @@ class DeviceSettings:
     direct_ip: bool = False
     channel: ChannelAddress | None = None
     syslog: Syslog = Syslog()
+    authority_url: str = field(default="", repr=False)
+    checks_servers: bool = False
     public_pin: bool = True
 
 

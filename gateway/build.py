@@ -47,7 +47,7 @@ from gateway.feed import Feed
 from gateway.fetch_book import FetchBook
 from gateway.firmware import add_firmware_gauges, firmware_files
 from gateway.followed_store import FollowedStore
-from gateway.from_config import certificates, domains, trunk_tls
+from gateway.from_config import certificates, domains, server_authority, trunk_tls
 from gateway.gauges import add_node_gauges, add_trunk_gauges
 from gateway.health import HealthApp
 from gateway.listeners import Address, Listeners
@@ -128,6 +128,7 @@ class Node:
         self._stack.push_async_callback(feed.stop)
         node_secret = key_file(folder.node_secret)
         self._tls = ServerTls(certificates(config, folder, self._wall()))
+        self._authority = server_authority(config, self._tls.ca)
         admin_token = await self._admin_token(store)
 
         # What is written when it is over.
@@ -453,6 +454,7 @@ class Node:
             ntp_servers=self._config.autop.ntp_servers,
             syslog_host=self._config.autop.syslog_host or "",
             syslog_port=self._config.autop.syslog_port,
+            server_ca=self._authority,
             poll_first_hour=self._config.autop.poll_first_hour,
             poll_hours=self._config.autop.poll_hours,
         )

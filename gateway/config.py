@@ -159,6 +159,14 @@ class Autop(_Section):
     syslog_port: Annotated[int, Field(ge=1, le=65535)] = Field(
         default=514, description="Its port. Only door phones and access control can be told one; others use 514."
     )
+    check_servers: bool = Field(
+        default=False,
+        description="Indoor monitors and guard phones check the certificates of TLS servers, by the authority of server_ca, "
+        "from when they have fetched it. Try it with one device first: what files a model takes is not documented.",
+    )
+    server_ca: Path | None = Field(
+        default=None, description="PEM file: that authority; default: the local CA, where the gateway made it.", strict=False
+    )
     backup_sip_host: HostName | None = Field(
         default=None,
         description="Where devices register while this gateway does not answer: another node, with the same ports. Indoor "

@@ -6,6 +6,7 @@ kill -9 takes is a fetch of that moment; a One-Time file among them is sent once
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from dataclasses import replace
@@ -15,7 +16,7 @@ from autop.net.configurations import File
 from autop.net.one_time import OneTimeDelivery, deflate
 from autop.net.tokens import TokenRotations
 from gateway.gathering import Gathering
-from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, fetched_file_key
+from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop, fetched_file_key
 from registry.errors import NotFound, StaleVersion
 from registry.location import AorBindings
 from registry.mac import MacAddress
@@ -45,6 +46,8 @@ class FetchBook:
         self._one_time = one_time
         self._tokens = tokens
         self._waiting: OrderedDict[tuple[str, int], _Waiting] = OrderedDict()
+        self._authorities: dict[str, File] = {}
+        """By MAC, bounded by the fleet: of each device the last one."""
         self._newest: dict[str, int] = {}
         """By MAC: the serial of the last fetch that waits."""
         self._serial = 0
@@ -52,6 +55,10 @@ class FetchBook:
 
     def fetched(self, file: File, peer: str, wall: float, *, complete: bool, held: str, transport: str = "") -> None:
         """A device has these bytes, as of now."""
+        if file.is_authority:
+            self._authorities[file.mac.text] = file
+            self._gathering.wake()
+            return
         if len(self._waiting) >= MAX_WAITING:
             (mac, serial), _ = self._waiting.popitem(last=False)
             if self._newest.get(mac) == serial:
@@ -80,6 +87,10 @@ class FetchBook:
         await self._gathering.stop()
 
     async def _write(self) -> None:
+        for mac, file in list(self._authorities.items()):
+            await self._keep_authority(file)
+            if self._authorities.get(mac) is file:
+                del self._authorities[mac]
         while self._waiting:
             chosen: dict[str, list[_Waiting]] = {}
             keys = []
@@ -97,6 +108,16 @@ class FetchBook:
                 self._waiting.pop(key, None)
                 if self._newest.get(key[0]) == key[1]:
                     del self._newest[key[0]]
+
+    async def _keep_authority(self, file: File) -> None:
+        """From now on the device is told to check servers by it. Once in a device's life, so each is a batch of its own."""
+        device = await self._read_model.get(Device, file.mac.text)
+        known = await self._read_model.get(AuthorityFetched, file.mac.text)
+        if device is None or (known is not None and known.record.sha256 == file.hash):
+            return
+        with contextlib.suppress(NotFound):  # removed meanwhile
+            record = AuthorityFetched(file.mac, device.record.site, file.hash)
+            await self._store.batch([Require(Device, file.mac.text), Put(record)])
 
     async def _confirm(self, entries: list[_Waiting]) -> None:
         """A complete fetch with a new token ends the old one. A request with it is not enough: HEAD and what breaks off show that

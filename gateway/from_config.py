@@ -1,6 +1,7 @@
 """What the configuration means to several parts of the node."""
 
 import ssl
+from pathlib import Path
 
 from gateway.config import WILDCARDS, Config
 from gateway.errors import StartError
@@ -27,6 +28,23 @@ def trunk_tls(config: Config) -> ssl.SSLContext:
         except OSError as error:
             raise StartError(f"sip.trunk_ca: {config.sip.trunk_ca}: {error.strerror or error}.") from None
     return context
+
+
+def server_authority(config: Config, local: Path | None) -> bytes:
+    """The authority (PEM) that devices are to check servers by; empty: none. `local`: this node's own CA, if it has one.
+
+    Raises StartError."""
+    if not config.autop.check_servers:
+        return b""
+    file = config.autop.server_ca or local
+    if file is None:
+        raise StartError("autop.server_ca: name the authority of tls.certificate, which autop.check_servers has devices check.")
+    try:
+        pem = file.read_bytes()
+        ssl.create_default_context(cadata=pem.decode("ascii"))
+    except (OSError, ValueError) as error:
+        raise StartError(f"autop.server_ca: {file}: {getattr(error, 'strerror', None) or error}.") from None
+    return pem
 
 
 def domains(config: Config) -> frozenset[bytes]:

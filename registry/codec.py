@@ -18,7 +18,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgpack
 
 from registry.call_types import CustomPlan
-from registry.configuration import AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
+from registry.configuration import AuthorityFetched, AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.errors import UnreadableRecord
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
@@ -56,6 +56,7 @@ KINDS: dict[str, type[Any]] = {
     "AorPush": AorPush,
     "ApiToken": ApiToken,
     "AuditEntry": AuditEntry,
+    "AuthorityFetched": AuthorityFetched,
     "AutopCommands": AutopCommands,
     "AutopRevision": AutopRevision,
     "CallRecord": CallRecord,

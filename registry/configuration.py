@@ -164,6 +164,25 @@ class FetchedFile:
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class AuthorityFetched:
+    """A device has fetched the certificate authority that it is to check servers by. `sha256` (hex) is the file's.
+
+    Only then is it told to check: a device that checked without it could never fetch anything again.
+    """
+
+    mac: MacAddress
+    site: str
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        return self.mac.text
+
+    def indexes(self) -> dict[str, str]:
+        return {"site": self.site}
+
+
 def fetched_file_key(mac: MacAddress, etag: str) -> str:
     """Where the bytes of this version are."""
     return f"{mac}/{etag}"

@@ -4,6 +4,7 @@ Who may have it is decided in proof.py. Rendered bytes are cached under the vers
 costs look-ups and no rendering.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from autop.catalogue import model
 from autop.contacts import SiteFacts, buttons, calls_by_ip, contacts, lan_address, lan_peers
 from autop.errors import AutopError
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, BootstrapFile, FirmwareFile, OwnFile, PhonebookFile
+from autop.identify import Asked, AuthorityFile, BootstrapFile, FirmwareFile, OwnFile, PhonebookFile
 from autop.layers import Composed
 from autop.net.image import FirmwareSource, LiveUpgrade, OpenImage
 from autop.net.login import Logins
@@ -30,7 +31,7 @@ from autop.phonebook import write_phonebook
 from autop.profiles.base import ButtonKey
 from autop.render import Facts, OneTime, compose, render, write_lines
 from autop.settings import MAX_BUTTON_NUMBERS, MAX_SPEED_DIALS, AutopSettings, Contact
-from registry.configuration import OneTimeAutop, device_scope
+from registry.configuration import AuthorityFetched, OneTimeAutop, device_scope
 from registry.enrolment import TokenRotation
 from registry.errors import BadSeal, RegistryError
 from registry.location import AorBindings
@@ -45,6 +46,7 @@ _ENTRY_COST = 600
 """Bytes an entry costs beside its body: 586 measured over 10,000 entries with tracemalloc, rounded up."""
 CONFIGURATION_TYPE = b"text/plain; charset=utf-8"
 PHONEBOOK_TYPE = b"text/xml; charset=utf-8"
+AUTHORITY_TYPE = b"application/x-pem-file"
 
 
 class NeighbourSource(Protocol):
@@ -86,6 +88,11 @@ class File:
     def is_configuration(self) -> bool:
         """Whether a complete fetch of it is to be noted as one of the device's configuration."""
         return self.content_type == CONFIGURATION_TYPE and not self.is_bootstrap
+
+    @property
+    def is_authority(self) -> bool:
+        """Whether a complete fetch of it is to be noted as one of the authority that the device is to check servers by."""
+        return self.content_type == AUTHORITY_TYPE
 
     @property
     def hash(self) -> str:
@@ -141,6 +148,7 @@ class _Ingredients:
     dial_seconds: int = 0
     entered: Entered = ()
     live: LiveUpgrade | None = None
+    has_authority: bool = False
     calls_peers: bool = False
     """Whether addresses of bindings are in it, or will be once peers register."""
 
@@ -158,6 +166,7 @@ class _Ingredients:
             self.dial_seconds,
             *[(layer, one.version) for layer, one in self.entered],
             self.live,
+            self.has_authority,
         )
 
 
@@ -234,6 +243,8 @@ class Configurations:
                 self._ahead(proof.device.record)
             if isinstance(asked, PhonebookFile):
                 return await self._phonebook(proof.device)
+            if isinstance(asked, AuthorityFile):
+                return _authority(proof.device.record.mac, self._settings.server_ca)
             if isinstance(asked, FirmwareFile):
                 image = await self._firmware.image(proof.device.record, asked) if self._firmware is not None else None
                 return image or Refused(Outcome.REFUSED, Reason.NO_SUCH_FILE)
@@ -274,6 +285,12 @@ class Configurations:
             return Refused(Outcome.REFUSED, found)
         return File(asked.mac, found, strong_etag(found), is_bootstrap=True)
 
+    async def _has_authority(self, mac: MacAddress) -> bool:
+        if self._settings is None or not self._settings.server_ca:
+            return False
+        fetched = await self._records.get(AuthorityFetched, mac.text)
+        return fetched is not None and fetched.record.sha256 == hashlib.sha256(self._settings.server_ca).hexdigest()
+
     def _weigh(self, asked: Asked | None, device: Device) -> int:
         return self._gate(rank(asked, device.kind), device.mac, device.key in self._cache) if self._gate is not None else 0
 
@@ -306,9 +323,9 @@ class Configurations:
         account = await self._records.get(Account, record.account) if record.account else None
         site = await self._records.get(Site, record.site)
         live = await self._firmware.live(record) if self._firmware is not None else None
-        entered = await entered_for(self._records, record)
+        entered, has_authority = await entered_for(self._records, record), await self._has_authority(record.mac)
         if self._neighbours is None:
-            return _Ingredients(device, rotation, account, site, live=live, entered=entered)
+            return _Ingredients(device, rotation, account, site, live=live, entered=entered, has_authority=has_authority)
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
         peers = lan_peers(record, place)
@@ -327,6 +344,7 @@ class Configurations:
             entered=entered,
             live=live,
             calls_peers=bool(peers),
+            has_authority=has_authority,
         )
 
     async def _addresses(self, peers: Sequence[Device]) -> dict[str, str]:
@@ -402,7 +420,12 @@ class Configurations:
             dial_seconds=ingredients.dial_seconds,
             commands=opened(ingredients.entered, vault),
             firmware=ingredients.live.offer if ingredients.live else None,
+            has_authority=ingredients.has_authority,
         )
+
+
+def _authority(mac: MacAddress, pem: bytes) -> File | Refused:
+    return File(mac, pem, strong_etag(pem), AUTHORITY_TYPE) if pem else Refused(Outcome.REFUSED, Reason.NO_SUCH_FILE)
 
 
 def _one_time_file(device: Device, facts: Facts) -> Callable[[OneTime], bytes]:

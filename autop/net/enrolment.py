@@ -28,12 +28,12 @@ from autop.net.audit import noted
 from autop.net.operator_lines import Records
 from autop.observer import Reason
 from autop.settings import AutopSettings
-from registry.configuration import DeviceFetches
+from registry.configuration import AuthorityFetched, DeviceFetches
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window, site_window
 from registry.errors import NotFound, StaleVersion, StoreUnavailable
 from registry.mac import MacAddress
 from registry.records import Device
-from registry.store import Put, Require, Store, Stored, Write
+from registry.store import Delete, Put, Require, Store, Stored, Write
 from registry.vault import Vault
 
 ATTEMPTS = 8
@@ -203,6 +203,8 @@ class Enrolments:
         if known is None or known.record.window != window.record.id:
             fresh = Enrolment(mac, device.record.site, window.record.id, address, now)
             writes.append(Put(fresh, expect=known.version if known is not None else 0))
+            # It was reset, or is another unit: what it trusted is gone, and it must not check servers before it has that again.
+            writes.append(Delete(AuthorityFetched, mac.text))
             entry = noted(
                 "device.bootstrapped",
                 f"device/{mac}",

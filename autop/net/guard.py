@@ -8,7 +8,7 @@ a device that logs in beside a scanner waits that second, once, as the configura
 from collections.abc import Callable
 from dataclasses import replace
 
-from autop.identify import Asked, BootstrapFile, CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
+from autop.identify import Asked, AuthorityFile, BootstrapFile, CommonFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
 from autop.net.configurations import Configurations, File, Refused, SentAway
 from autop.net.image import OpenImage
 from autop.net.proof import NOTHING, Presented
@@ -16,7 +16,7 @@ from autop.observer import Reason
 from autop.sweep import Sweep, Sweeps
 from registry.mac import MacAddress
 
-Own = MacFile | OwnFile | PhonebookFile | FirmwareFile | BootstrapFile
+Own = MacFile | OwnFile | PhonebookFile | AuthorityFile | FirmwareFile | BootstrapFile
 """What is asked for in a device's name."""
 Found = File | OpenImage | Refused
 _MISSES = (

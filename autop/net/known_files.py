@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from autop.identify import Asked, MacFile
 from autop.net.configurations import File
-from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop
+from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop
 from registry.enrolment import TokenRotation
 from registry.firmware import DeviceUpgrade
 from registry.location import AorBindings
@@ -19,7 +19,7 @@ from registry.store import Change
 MIN_TOKEN = 16
 """Characters of a token; what is asked for with less proof is never remembered."""
 
-_OF_ONE_DEVICE = {Kind.__name__ for Kind in (OneTimeAutop, DeviceUpgrade, TokenRotation)}
+_OF_ONE_DEVICE = {Kind.__name__ for Kind in (AuthorityFetched, OneTimeAutop, DeviceUpgrade, TokenRotation)}
 """Kinds that touch the file of one device, whose MAC their key names (alone, or behind a slash)."""
 _IN_NO_FILE = {
     Kind.__name__

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from autop.digest import Verdict
-from autop.identify import Asked, FirmwareFile, MacFile, OwnFile, PhonebookFile
+from autop.identify import Asked, AuthorityFile, FirmwareFile, MacFile, OwnFile, PhonebookFile
 from autop.net.login import Logins
 from autop.net.operator_lines import Records
 from autop.observer import Reason
@@ -69,7 +69,7 @@ class Proofs:
         Raises BadSeal (the record is damaged) and RegistryError.
         """
         mac, token = ("", b"")
-        if isinstance(asked, MacFile | PhonebookFile | FirmwareFile):
+        if isinstance(asked, MacFile | PhonebookFile | AuthorityFile | FirmwareFile):
             mac, token = asked.mac.text, asked.token.encode()
         elif isinstance(asked, OwnFile):
             mac = asked.mac.text

@@ -136,8 +136,9 @@ class Responder:
             transport.write(self._http.answer(planned(wanted, found.etag, found.content_type, service.date()), content))
         self._wire.is_proven()
         has_it = wanted.status == 304 or (wanted.length == len(found.body) and wanted.with_body)
-        if found.is_configuration and has_it and request.method != b"HEAD":
-            service.observer.fetched(found.mac, found.hash, self._peer, service.clock_wall())
+        if (found.is_configuration or found.is_authority) and has_it and request.method != b"HEAD":
+            if found.is_configuration:
+                service.observer.fetched(found.mac, found.hash, self._peer, service.clock_wall())
             if found.live is not None and service.ear is not None:
                 service.ear.configuration_fetched(found.mac, found.live, user_agent(request))
             if self._arrival is not None:

@@ -100,6 +100,12 @@ def backup_lines(account: SipAccount | None, model: Model, *, has_port: bool = F
     yield f"Config.{model.account}.REG.Timeout2", str(account.registration_seconds)
 
 
+def server_check_lines(settings: DeviceSettings) -> Iterator[Line]:
+    """Whose servers the device trusts in TLS. The factory's default is everybody's. Only monitors and phones have keys for it."""
+    yield "Config.Certificate.01.Url", settings.authority_url
+    yield "Config.Settings.SECURITY.OnlyAcceptTrusted", "1" if settings.checks_servers else "0"
+
+
 def redirect_lines() -> Iterator[Line]:
     """The vendor's redirect server, asked over plain HTTP, is turned off; the factory's default is on."""
     yield "Config.DoorSetting.CLOUDSERVER.RpsEnable", "0"

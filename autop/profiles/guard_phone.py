@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autop.cfg_format import label
-from autop.profiles.base import Line, Model, account_lines, backup_lines, shared_lines
+from autop.profiles.base import Line, Model, account_lines, backup_lines, server_check_lines, shared_lines
 from autop.settings import MAX_SPEED_DIALS, Contact, DeviceSettings
 
 PHONEBOOK = "Portico"
@@ -36,6 +36,7 @@ class GuardPhone:
         yield from speed_dial_lines(settings.contacts)
         yield "Config.RemotePhoneBook.REMOTE_PHONE_BOOK0.DisplayName", PHONEBOOK if settings.phonebook_url else ""
         yield "Config.RemotePhoneBook.REMOTE_PHONE_BOOK0.Url", settings.phonebook_url
+        yield from server_check_lines(settings)
         yield from shared_lines(settings, model)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autop.cfg_format import label
-from autop.profiles.base import Line, Model, account_lines, redirect_lines, shared_lines
+from autop.profiles.base import Line, Model, account_lines, redirect_lines, server_check_lines, shared_lines
 from autop.settings import DeviceSettings, DoorRelay
 
 _CODE_KEYS = ("DTMFCode", "DTMFCode2", "DTMFCode3")
@@ -17,6 +17,7 @@ class IndoorMonitor:
         yield from account_lines(settings.account, model)
         yield from unlock_lines(settings.relays)
         yield from redirect_lines()
+        yield from server_check_lines(settings)
         yield from shared_lines(settings, model)
 
 

@@ -6,12 +6,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from autop.cfg_format import read_as_device
 from autop.errors import RejectedValue
 from autop.fingerprint import strong_etag
-from autop.identify import Asked, CommonFile, FirmwareFile, MacFile, PhonebookFile
+from autop.identify import Asked, AuthorityFile, CommonFile, FirmwareFile, MacFile, PhonebookFile
 from autop.net.configurations import CACHE_BYTES, Configurations, File, Refused
 from autop.net.neighbours import SiteNeighbours
 from autop.observer import Outcome, Reason
+from registry.configuration import AuthorityFetched
 from registry.errors import BadSeal, StoreUnavailable
 from registry.location import AorBindings, Binding
 from registry.mac import MacAddress
@@ -366,3 +368,31 @@ async def test_a_change_during_the_listing_is_not_lost() -> None:
 
 def test_rejected_values_name_the_key_only() -> None:
     assert str(RejectedValue("Config.A.B.Pwd", "too long")) == "Config.A.B.Pwd: too long"
+
+
+async def test_a_device_checks_servers_only_once_it_has_the_present_authority() -> None:
+    vault, pem = examples.vault(), b"-----BEGIN CERTIFICATE-----\n"
+    records = FakeRecords()
+    records.put(Site("s-1", "House", "UTC"))
+    monitor = DeviceKind.INDOOR_MONITOR
+    records.put(examples.sealed_device(vault, kind=monitor, model="PORTICO-SIM-MONITOR", account="", relays=()))
+    found = configurations(records, vault)
+    asked = AuthorityFile(TOKEN, MAC)
+
+    async def told() -> tuple[str, str]:
+        written = read_as_device((await served(found)).body).settings
+        return written["Config.Settings.SECURITY.OnlyAcceptTrusted"], written["Config.Certificate.01.Url"]
+
+    assert await told() == ("0", "")
+    assert await found.find(asked) == Refused(Outcome.REFUSED, Reason.NO_SUCH_FILE)
+    settings = replace(examples.SETTINGS, server_ca=pem)
+    found.use_settings(settings)
+    url = f"{settings.directory(TOKEN)}{MAC}.pem"
+    assert await told() == ("0", url)
+    file = await served(found, asked)
+    assert (file.body, file.is_authority, file.is_configuration) == (pem, True, False)
+    assert await found.find(AuthorityFile("a" * 26, MAC)) == Refused(Outcome.REFUSED, Reason.NO_PROOF)
+    records.put(AuthorityFetched(MAC, "s-1", "00" * 32))
+    assert await told() == ("0", url)
+    records.put(AuthorityFetched(MAC, "s-1", file.hash))
+    assert await told() == ("1", url)

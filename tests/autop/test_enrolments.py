@@ -22,7 +22,7 @@ from autop.net.enrolment import Enrolments
 from autop.net.proof import Presented
 from autop.net.tokens import TokenRotations
 from autop.observer import Outcome, Reason
-from registry.configuration import DeviceFetches, Fetch
+from registry.configuration import AuthorityFetched, DeviceFetches, Fetch
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window, site_window
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
@@ -281,11 +281,13 @@ async def test_a_factory_reset_device_comes_back_through_a_window_of_its_own(by:
     body = await place.ask(window.token)
     assert isinstance(body, bytes)
     first = await place.enrol(body)
+    await place.store.batch([Put(AuthorityFetched(MAC, "s-1", "ab" * 32))])
     assert await place.ask(window.token) is Reason.ENROL_DONE
     own = await place.open(MAC)
     token = own.token if by == "its own token" else window.token
     again = await place.ask(token, peer=THERE)
     assert isinstance(again, bytes)
+    assert await place.store.get(AuthorityFetched, MAC.text) is None, "a reset device must not check servers yet"
     second = await place.enrol(again)
     assert second != first
     assert await place.node.find(MacFile(first, MAC)) == Refused(Outcome.REFUSED, Reason.NO_PROOF)

@@ -8,12 +8,12 @@ import pytest
 
 from autop.delivery import MAX_VERSIONS
 from autop.fingerprint import strong_etag
-from autop.net.configurations import File
+from autop.net.configurations import AUTHORITY_TYPE, File
 from autop.net.one_time import OneTimeDelivery, inflate, seal_order
 from autop.net.tokens import TokenRotations
 from gateway import gathering
 from gateway.fetch_book import FetchBook
-from registry.configuration import DeviceFetches, FetchedFile, OneTimeAutop, OneTimeOrder, fetched_file_key
+from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop, OneTimeOrder, fetched_file_key
 from registry.enrolment import TokenRotation
 from registry.errors import StoreUnavailable
 from registry.mac import MacAddress
@@ -198,3 +198,17 @@ async def test_a_fetch_with_the_new_token_ends_the_old_one_also_when_the_store_w
     device = await shelf.store.get(Device, MAC.text)
     assert device is not None
     assert device.record.sealed_token == sealed
+
+
+async def test_who_has_the_authority_is_kept_and_is_no_fetch_of_a_configuration() -> None:
+    shelf = Shelf()
+    await shelf.add()
+    for mac in (MAC, MacAddress("0C1105FFFFFF")):  # the second was removed meanwhile
+        pem = File(mac, b"pem", strong_etag(b"pem"), AUTHORITY_TYPE)
+        shelf.book.fetched(pem, "192.0.2.7", 1.0, complete=True, held="")
+    await shelf.book.stop()
+    kept = await shelf.store.get(AuthorityFetched, MAC.text)
+    assert kept is not None
+    assert kept.record.sha256 == pem.hash
+    assert await shelf.store.get(AuthorityFetched, "0C1105FFFFFF") is None
+    assert await shelf.record() is None

@@ -12,6 +12,7 @@ from typing import Any
 from registry.call_types import CustomPlan, Rule, StageRule, Who
 from registry.codec import KINDS, encode
 from registry.configuration import (
+    AuthorityFetched,
     AutopCommands,
     AutopRevision,
     DeviceFetches,
@@ -212,6 +213,7 @@ SAMPLES: tuple[Any, ...] = (
     ),
     IdempotencyKey("0001700000000-00000004", "cd" * 32, "ef" * 32, b"\x01answer", 1_700_086_400.0),
     LibraryMac(MAC, "distributor-1", "site-1", 1_700_000_000.0),
+    AuthorityFetched(MAC, "site-1", "ab" * 32),
     OneTimeAutop(
         MAC,
         "site-1",
