@@ -66,7 +66,7 @@ class DoorCommands:
         self._openings.commanded(device.mac, command.hex(), opening)
         body = {
             "relay": relay,
-            "method": opening.method.value,
+            "method": str(opening.method),
             "by": opening.by,
             "call_id": opening.call_id,
             "command": command.hex(),

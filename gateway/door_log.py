@@ -114,7 +114,7 @@ class DoorLog:
         if opening is None:
             return event
         return replace(
-            event, method=opening.method.value, by=opening.by[:MAX_TEXT], call_id=opening.call_id[:MAX_TEXT] or event.call_id
+            event, method=str(opening.method), by=opening.by[:MAX_TEXT], call_id=opening.call_id[:MAX_TEXT] or event.call_id
         )
 
     async def _was_opened(self, device: Device, call: CallRecord) -> bool:

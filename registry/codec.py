@@ -18,6 +18,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgpack
 
 from registry.call_types import CustomPlan
+from registry.commands import CollectedLog, Command, CommandGroup
 from registry.configuration import AuthorityFetched, AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.errors import UnreadableRecord
@@ -60,6 +61,9 @@ KINDS: dict[str, type[Any]] = {
     "AutopCommands": AutopCommands,
     "AutopRevision": AutopRevision,
     "CallRecord": CallRecord,
+    "CollectedLog": CollectedLog,
+    "Command": Command,
+    "CommandGroup": CommandGroup,
     "CustomPlan": CustomPlan,
     "Department": Department,
     "Device": Device,

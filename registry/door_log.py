@@ -12,16 +12,18 @@ OTHER = "other"
 """The method of an opening for which the device has a word of its own; the word stands in `detail`."""
 CALL = "call"
 """The method of an entry that says: somebody called and was not let in."""
-METHODS = frozenset((*[method.value for method in AccessMethod], "exit-button", "web"))
-"""What opens doors: the access methods, the button inside, the device's own web page."""
+COMMAND = "command"
+"""The method of an opening that an operator ordered."""
+METHODS = frozenset((*[method.value for method in AccessMethod], "exit-button", "web", COMMAND))
+"""What opens doors: the access methods, the button inside, the device's own web page, an operator."""
 _CLOCKS_DIFFER = 10.0
 """Seconds by which a device's own time must be off the gateway's to be written down."""
 
 
 class Opening(NamedTuple):
-    """What the gateway knows of an opening: how, by which account, in which call ("" for none)."""
+    """What the gateway knows of an opening: how (one of METHODS), by which account or operator, in which call ("" for none)."""
 
-    method: AccessMethod
+    method: str
     by: str
     call_id: str
 
@@ -35,7 +37,7 @@ def commanded_entry(device: Device, relay: int, command: str, opening: Opening, 
         event_id=command_event(command),
         at=wall,
         relay=relay,
-        method=opening.method.value,
+        method=str(opening.method),
         opened=True,
         by=opening.by,
         call_id=opening.call_id,

@@ -29,6 +29,7 @@ from sip.location import Location
 from sip.media_engine import Digit, MediaFailed, MediaOutcome, MediaReady
 from sip.media_rule import MediaRule
 from sip.message import Request
+from sip.notices import Notices
 from sip.offer_answer import OfferAnswer
 from sip.outbound import DialogTokens, Hop
 from sip.outgoing import Outgoing
@@ -174,6 +175,9 @@ class SipCore:
         self._proxy.layer, self._proxy.waiting, self._proxy.media = self._layer, self._waiting, offers
         self._proxy.upstream = Upstream(self._layer, self._waiting, offers, self._calls)
         self._proxy.cancelling = Cancelling(self._layer, self._waiting, offers, landlines, self._deadlines, timers)
+        self._notices = Notices(
+            self._location, self._own, outputs=self._outputs, deadlines=self._deadlines, entropy=entropy, timers=timers
+        )
         self._replies = Replies(self._layer, self._outputs, self._sources, secret=secret, retry_after=self._limits.retry_after)
         self._admission = Admission(
             directory=directory,
@@ -217,7 +221,7 @@ class SipCore:
             return
         if isinstance(message, Request):
             self._checked(self._request, message, flow, now)
-        elif not self._layer.received(message, now):
+        elif not self._layer.received(message, now) and not self._notices.received(message, now):
             self._outputs.append(Refused("stray response", 0, flow))
 
     def backlog(self, waits: bool) -> None:
@@ -466,6 +470,7 @@ class SipCore:
         """A stream connection is gone: its bindings and transactions are too."""
         self._location.flow_closed(flow, now)
         self._layer.flow_failed(flow, now)
+        self._notices.flow_failed(flow, now)
 
     def load_bindings(self, aor: str, bindings: Iterable[Binding], now: float) -> None:
         """Take over bindings from before a restart. `Binding.expires` holds seconds to live."""
@@ -481,6 +486,10 @@ class SipCore:
         """The account was removed, disabled or moved to another site: drop its bindings."""
         if self._location.bindings(username, now):
             self._location.replace(username, (), now)
+
+    def notify(self, serial: int, account: str, event: str, now: float) -> None:
+        """Send a NOTIFY of `event` to the account's newest binding. `Notified(serial, ...)` tells what it answered."""
+        self._notices.send(serial, account, event.encode("ascii"), now)
 
     def talking(self, one: str, other: str) -> str:
         """The Call-ID of an answered call between these two accounts that goes on now, "" if there is none."""
@@ -504,7 +513,7 @@ class SipCore:
         """How much is held now."""
         return Census(
             server_transactions=self._layer.server_count,
-            client_transactions=self._layer.client_count,
+            client_transactions=self._layer.client_count + self._notices.count,
             calls=len(self._calls),
             parked=len(self._admission.parking),
             waiting=len(self._waiting),

@@ -108,6 +108,13 @@ class KeyPressed(NamedTuple):
     key: str
 
 
+class Notified(NamedTuple):
+    """NOTIFY number `serial` (`SipCore.notify`) got this final status; 408: no answer, 430: its flow is gone, 480: no binding."""
+
+    serial: int
+    status: int
+
+
 class Refused(NamedTuple):
     """A request was answered with an error for a reason of ours, or dropped (status 0). `reason` is one of a fixed set.
 
@@ -202,4 +209,5 @@ Output = (
     | HangUp
     | TrunkChanged
     | GatewayHeard
+    | Notified
 )

@@ -22,6 +22,7 @@ from sip.events import (
     Fetch,
     GatewayHeard,
     KeyPressed,
+    Notified,
     Output,
     Push,
     PushChanged,
@@ -123,6 +124,8 @@ class SipService:
         self._trunks: TrunkPort | None = None
         self._trunk_hosts: frozenset[str] = frozenset()
         self._fetches: set[asyncio.Task[None]] = set()
+        self._notices: dict[int, asyncio.Future[int]] = {}
+        self._notice = 0
         self.unhandled = 0
         """Inputs that raised inside the core. Each is a bug of ours: it is logged, and costs that message only."""
 
@@ -215,6 +218,22 @@ class SipService:
         """The account was removed, disabled or moved to another site: drop its bindings."""
         self._core.forget_account(username, self._clock())
         self._pump()
+
+    async def notify(self, account: str, event: str) -> int:
+        """Send a NOTIFY out of dialog to the newest binding of an account; `event` is an Event header of ours ("check-sync").
+
+        Returns the final status, within 32 s: 408 where no answer came, 430 and 480 where it could not be sent.
+        """
+        self._notice += 1
+        serial = self._notice
+        answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._notices[serial] = answered
+        try:
+            self._core.notify(serial, account, event, self._clock())
+            self._pump()
+            return await answered
+        finally:
+            self._notices.pop(serial, None)
 
     def pushed(self, serial: int, accepted: bool, reason: str) -> None:
         """What became of `Push` number `serial`; `reason` is one of a fixed set, "" if it was accepted."""
@@ -340,6 +359,10 @@ class SipService:
             self._on_call(output, self._wall())
         elif isinstance(output, (MediaOffer, MediaAnswer, MediaDelete)):
             self._on_media(output)
+        elif isinstance(output, Notified):
+            waiting = self._notices.get(output.serial)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(output.status)
         elif isinstance(output, KeyPressed):
             self._on_key(output)
         elif isinstance(output, Authenticated):
