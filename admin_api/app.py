@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from admin_api import (
     apps,
     autop_commands,
+    command_groups,
+    commands,
     configurations,
     departments,
     devices,
@@ -48,6 +50,8 @@ RESOURCES: Sequence[APIRouter] = (
     token_rotation.routes,
     door_opening.routes,
     enrolment_windows.routes,
+    commands.routes,
+    command_groups.routes,
     configurations.routes,
     autop_commands.routes,
     one_time.routes,

@@ -122,8 +122,13 @@ class DeviceStatus(BaseModel):
 
     mac: str
     online: bool
-    registered: bool
-    channel: bool
+    registered: bool = Field(
+        description="It has a SIP registration. Of a device without a channel, that it is gone is seen when this ends."
+    )
+    channel: bool = Field(description="Its own channel is up. A cut cable is noticed within 30 s.")
+    connector: bool = Field(description="A connector at its site reaches it.")
+    ways: list[str] = Field(description="How it can be reached, best first: channel, connector, sip.")
+    since: str | None = Field(description="When it came online, or went offline; null where this node has not seen it do so.")
     last_seen: str | None
     token_rotation: str | None = Field(description="Since when a new token waits to be taken up; null: it has one token.")
     enrolled: str | None = Field(description="When it last enrolled in a window; null: it did not, or has not finished.")
@@ -227,6 +232,13 @@ _CODES: Mapping[str, Transmission] = {
     "tls": Transmission.TLS,
     "dns-srv": Transmission.DNS_SRV,
 }
+
+
+def transmission_of(name: TransmissionName | None) -> Transmission:
+    """The transmission type of this name; None: the factory's."""
+    return _CODES[name or "udp"]
+
+
 _NAMES: Mapping[Transmission, TransmissionName] = {
     Transmission.UDP: "udp",
     Transmission.TCP: "tcp",

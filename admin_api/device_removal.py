@@ -3,6 +3,8 @@
 from admin_api.autop_scopes import forget_revisions
 from admin_api.roster import Delta, enrol, roster_of
 from admin_api.work import Work
+from registry.command_states import Event, step
+from registry.commands import Command
 from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop, device_scope, fetched_file_key
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window
 from registry.mac import MacAddress
@@ -29,6 +31,7 @@ async def remove_device(work: Work, device: Stored[Device]) -> None:
         work.delete(RelayState, record.mac.text)
     await end_sessions(work, record, "device deleted")
     work.delete(WebCertificate, record.mac.text)
+    await _end_commands(work, record.mac)
     await _forget_configuration(work, record.mac)
     await enrol(work, roster, Delta(device_before=record))
 
@@ -44,6 +47,13 @@ async def _forget_configuration(work: Work, mac: MacAddress) -> None:
     for fetch in fetches.record.fetches if fetches is not None else ():
         work.delete(FetchedFile, fetched_file_key(mac, fetch.etag))
     await forget_revisions(work, device_scope(mac))
+
+
+async def _end_commands(work: Work, mac: MacAddress) -> None:
+    """Add to `work` the end of the device's commands that wait."""
+    found = await work.call.ports.store.list(Command, "queue", mac.text, limit=MAX_PAGE)
+    for stored in found.items:
+        work.put(step(stored.record, Event.GONE, work.call.wall), expect=stored.version)
 
 
 async def end_sessions(work: Work, device: Device, reason: str) -> None:

@@ -24,6 +24,7 @@ from admin_api.problems import Problem, documented
 from admin_api.routing import needs, router
 from admin_api.trunk_models import trunk_site
 from registry.call_types import CustomPlan
+from registry.commands import Command, CommandGroup
 from registry.configuration import AutopCommands, DeviceFetches
 from registry.enrolment import Enrolment
 from registry.errors import ChangesLost, StoreUnavailable
@@ -66,6 +67,8 @@ _TOLD: Mapping[str, _Told] = {
         _Told("department", Department, lambda record: record.site, Permission.DEPARTMENTS_READ),
         _Told("device", Device, lambda record: record.site, Permission.DEVICES_READ),
         _Told("relay", RelayState, lambda record: record.site, Permission.DEVICES_READ),
+        _Told("command", Command, lambda record: record.site, Permission.COMMANDS_READ),
+        _Told("command-group", CommandGroup, lambda record: record.site, Permission.COMMANDS_READ),
         _Told("user", User, lambda record: record.site, Permission.USERS_READ),
         _Told("custom-plan", CustomPlan, lambda record: record.site, Permission.USERS_READ),
         _Told("autop-commands", AutopCommands, lambda record: record.site, Permission.DEVICES_READ),
@@ -145,9 +148,9 @@ class EventStream(StreamingResponse):
 async def events(call: CallOf, last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None) -> EventStream:
     """What changes, as it changes, at the sites in the token's scope. A comment line comes every 15 s.
 
-    Event names: site, department, device, relay, user, custom-plan, trunk, mac-library, autop-commands, fetch (a device took a
-    configuration, or said that it has it), firmware, upgrade, upgrade-device, remote-session, call, door; `reset` when events
-    were lost.
+    Event names: site, department, device, relay, command, command-group, user, custom-plan, trunk, mac-library, autop-commands,
+    fetch (a device took a configuration, or said that it has it), firmware, upgrade, upgrade-device, remote-session, call, door;
+    `reset` when events were lost.
     """
     if last_event_id is not None and not _SEQUENCE.fullmatch(last_event_id):
         raise Problem("malformed-request", "Last-Event-ID is the id of an event of this stream.")

@@ -22,6 +22,9 @@ class Permission(StrEnum):
     RELAYS_OPEN = "relays.open"
     ENROLMENT_READ = "enrolment.read"
     ENROLMENT_WRITE = "enrolment.write"
+    COMMANDS_READ = "commands.read"
+    COMMANDS_WRITE = "commands.write"
+    COMMAND_LOGS_READ = "command-logs.read"
     USERS_READ = "users.read"
     USERS_WRITE = "users.write"
     TRUNKS_READ = "trunks.read"
@@ -55,6 +58,9 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.RELAYS_OPEN: frozenset({_D, _I, _S, _P}),
     Permission.ENROLMENT_READ: frozenset({_D, _I, _S}),
     Permission.ENROLMENT_WRITE: frozenset({_D, _I, _S}),
+    Permission.COMMANDS_READ: frozenset({_D, _I, _S, _P}),
+    Permission.COMMANDS_WRITE: frozenset({_D, _I, _S, _P}),
+    Permission.COMMAND_LOGS_READ: frozenset({_D, _I, _S}),
     Permission.USERS_READ: _EVERYBODY,
     Permission.USERS_WRITE: frozenset({_D, _I, _S, _P}),
     Permission.TRUNKS_READ: frozenset({_D, _I}),

@@ -17,16 +17,28 @@ from registry.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What the node knows about a device now. `last_seen` is wall-clock seconds, None if it never was seen."""
+    """What the node knows about a device now. Times are wall-clock seconds.
+
+    `since`: when it came online (by the way that has been there longest), or went offline; None where this node has not seen it
+    do so. `last_seen` is None if it never was seen.
+    """
 
     registered: bool = False
     channel: bool = False
     last_seen: float | None = None
+    connector: bool = False
+    since: float | None = None
 
     @property
     def online(self) -> bool:
         """Whether the device can be reached in some way."""
-        return self.registered or self.channel
+        return self.registered or self.channel or self.connector
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it can be reached: channel, connector, sip."""
+        ways = (("channel", self.channel), ("connector", self.connector), ("sip", self.registered))
+        return tuple(way for way, there in ways if there)
 
 
 @dataclass(frozen=True, slots=True)

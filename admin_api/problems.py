@@ -105,6 +105,11 @@ PROBLEMS: Mapping[str, ProblemType] = {
         409, "A device takes part in another upgrade", "Let it end, delete it, or leave the device out."
     ),
     "upgrade-begun": ProblemType(409, "Only a pending upgrade can be changed", "Delete it, and create another one."),
+    "too-many-commands": ProblemType(
+        409, "Too many commands wait for the device", "Let some be executed or expire, or cancel them, first."
+    ),
+    "command-over": ProblemType(409, "The command is over", "Only a pending command can be cancelled."),
+    "no-upgrade": ProblemType(409, "The device takes part in no upgrade", "Create one: POST /upgrades."),
     "precondition-failed": ProblemType(412, "It was changed meanwhile", "Read it again and repeat with its present ETag."),
     "body-too-large": ProblemType(413, "The body is too large", "Send less at once."),
     "unsupported-media-type": ProblemType(415, "The body is not JSON", "Send Content-Type: application/json."),

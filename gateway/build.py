@@ -34,6 +34,7 @@ from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
 from gateway.autop_admission import autop_admission
 from gateway.autop_guard import device_logins, guarded, refusal_book
+from gateway.commands import channel_reach, command_queue
 from gateway.config import Config
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
@@ -58,7 +59,7 @@ from gateway.media import media_engine, media_rule
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver
 from gateway.on_site import start_pnp, start_tftp
-from gateway.presence import PresenceBook
+from gateway.presence import CHANNEL_LIMITS, PresenceBook
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
@@ -179,7 +180,7 @@ class Node:
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
-            on_channel=lambda mac: channel.link(mac) is not None,
+            heard=lambda mac: None if (link := channel.link(mac)) is None else link.silence,
             wall=self._wall,
         )
         sip = SipService(
@@ -187,7 +188,7 @@ class Node:
             facts=directory,
             on_bindings=bindings.changed,
             on_call=logbook.call_ended,
-            observe=SipObserver(self.metrics, presence),
+            observe=SipObserver(self.metrics, presence, lambda account: commands.registered(account)),
             on_push=pushes.send,
             on_push_changed=push_book.changed,
             clock=monotonic,
@@ -197,6 +198,20 @@ class Node:
             websocket_origins=config.sip.websocket_origins,
             on_key=lambda key: openings.digit(key.call_id, key.account, key.door, key.key, monotonic()),
             on_media=_unwanted if media is None else media.request,
+        )
+        commands = command_queue(
+            store=store,
+            read_model=read_model,
+            vault=vault,
+            metrics=self.metrics,
+            openings=openings,
+            reach=channel_reach(lambda mac: channel.link(mac)),
+            notify=sip.notify,
+            registered=lambda account: bool(core.bindings(account, monotonic())),
+            node=config.node,
+            wall=self._wall,
+            clock=monotonic,
+            serial=serial,
         )
         trunks = TrunkService(
             trunk_core,
@@ -234,10 +249,13 @@ class Node:
             events=DeviceEvents(
                 door_log, refused=lambda reason: self.metrics.device_events_refused.labels(reason).inc(), clock=monotonic
             ),
-            observer=ChannelNotes(self.metrics, presence),
+            observer=ChannelNotes(self.metrics, presence, lambda mac: commands.came(mac)),
             entropy=entropy,
+            limits=CHANNEL_LIMITS,
         )
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
+        commands.start()
+        self._stack.push_async_callback(commands.stop)
         limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
         await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN]), limits=limits)
         Revocation(
@@ -268,7 +286,7 @@ class Node:
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         refusals = refusal_book(logbook, self._stack)
-        notes = AutopNotes(self.metrics, presence, refusals)
+        notes = AutopNotes(self.metrics, presence, refusals, commands.fetched)
         images = await firmware_files(folder.firmware, store)
         upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
         self._stack.push_async_callback(upgrades.stop)

@@ -1,4 +1,5 @@
-"""What belongs to a command beside its own record: the door log's entry, the collected log, the way back after a reset, counters."""
+"""What belongs to a command beside its own record: the door log's entry, the collected log, the way back after a reset,
+counters."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,7 +8,7 @@ from gateway.command_ways import Said
 from gateway.door_openings import DoorOpenings
 from gateway.metrics import Metrics
 from registry.command_states import Event
-from registry.commands import CollectedLog, Command, CommandName
+from registry.commands import CollectedLog, Command, CommandName, log_context
 from registry.door_log import COMMAND, Opening, commanded_entry
 from registry.records import Device
 from registry.store import Put, Write
@@ -66,8 +67,3 @@ class CommandEffects:
 
     def _opening(self, command: Command) -> Opening:
         return Opening(COMMAND, command.created_by, "")
-
-
-def log_context(command: str) -> str:
-    """What a collected log is sealed for."""
-    return f"command-log:{command}"

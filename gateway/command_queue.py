@@ -1,9 +1,9 @@
 """`CommandQueue`: brings commands to devices, one at a time to each, and writes what became of them.
 
 A worker serves one device while there is something to do for it. It is woken by a change of its commands, by the device's coming
-(channel up, registration) and by the next moment at which time changes something; nothing is polled. Everything a worker decides by
-is in the store, and that a command is about to be sent is written before it is sent: so a node that is killed at any point, or another
-one, goes on from there, and a repetition carries the id by which the device knows it.
+(channel up, registration) and by the next moment at which time changes something; nothing is polled. Everything a worker decides
+by is in the store, and that a command is about to be sent is written before it is sent: so a node that is killed at any point,
+or another one, goes on from there, and a repetition carries the id by which the device knows it.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from gateway.command_pace import Pace
 from gateway.command_ways import Said, Way
-from registry.command_states import Event, is_lost, next_moment, next_of, overdue, sent, step
-from registry.commands import MAX_WAITING, CollectedLog, Command, CommandName
+from registry.command_states import FETCHES, Event, is_lost, next_moment, next_of, overdue, sent, step
+from registry.commands import MAX_WAITING, CollectedLog, Command, CommandName, CommandState
 from registry.errors import Conflict, RegistryError, StaleVersion
 from registry.mac import MacAddress
 from registry.records import Device
@@ -28,6 +28,7 @@ RETRY_FIRST = 1.0
 RETRY_MOST = 30.0
 """Seconds until a command that got no answer is sent again while its way stays; doubled each time."""
 STORE_SECONDS = 2.0
+MAX_ACCEPTED = 10_000
 _log = logging.getLogger("portico.commands")
 
 
@@ -89,6 +90,8 @@ class CommandQueue:
         """Devices that have commands which are not over, with their SIP account."""
         self._accounts: dict[str, MacAddress] = {}
         self._silent: dict[MacAddress, int] = {}
+        self._accepted: dict[MacAddress, str] = {}
+        """The last order to fetch the configuration that a device has accepted and not been seen to obey."""
         self._news: asyncio.Queue[str | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -135,6 +138,14 @@ class CommandQueue:
         mac = self._accounts.get(account)
         if mac is not None:
             self.came(mac)
+
+    def fetched(self, mac: MacAddress) -> None:
+        """The device has fetched its configuration: it did what it accepted."""
+        command = self._accepted.pop(mac, None)
+        if command is not None and not self._stopped:
+            task = asyncio.get_running_loop().create_task(self._confirm(command), name="confirm a command")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def wake(self, mac: MacAddress) -> None:
         """See what there is to do for this device."""
@@ -198,7 +209,8 @@ class CommandQueue:
                     self._timers[mac] = asyncio.get_running_loop().call_later(wait, self.wake, mac)
 
     async def _step(self, mac: MacAddress) -> float | None:
-        """Do one thing for the device. Seconds until the next (0: at once), None where only news bring one. Raises RegistryError."""
+        """Do one thing for the device. Seconds until the next (0: at once), None where only news bring one. Raises
+        RegistryError."""
         page = await self._store.list(Command, "queue", mac.text, limit=MAX_PAGE)
         now, queue = self._wall(), {stored.record.id: stored for stored in page.items}
         if not queue:
@@ -267,11 +279,24 @@ class CommandQueue:
             except RegistryError as error:
                 _log.warning("the end of a command is not written yet: %s", error)
                 await asyncio.sleep(STORE_SECONDS)
+        if after.state is CommandState.ACCEPTED and after.name in FETCHES:
+            self._accepted.pop(after.mac, None)
+            self._accepted[after.mac] = after.id
+            if len(self._accepted) > MAX_ACCEPTED:
+                del self._accepted[next(iter(self._accepted))]
         if after.state.is_over:
             self._pace.forget(after.id)
             self._effects.over(after)
             with contextlib.suppress(RegistryError):
                 await self._prune(after.mac)
+
+    async def _confirm(self, command: str) -> None:
+        with contextlib.suppress(RegistryError):
+            found = await self._store.get(Command, command)
+            if found is not None and found.record.state is CommandState.ACCEPTED:
+                seconds = self._wall() - found.record.since
+                word = f"{found.record.result}; it fetched its configuration {seconds:.1f} s later"
+                await self._end(found, step(found.record, Event.CONFIRMED, self._wall(), word), [])
 
     async def _prune(self, mac: MacAddress) -> None:
         """Forget what is long over. Twice the number kept may be there, so that not each end deletes one."""
@@ -295,4 +320,3 @@ def forgotten(stored: Stored[Command]) -> list[Write]:
     record = stored.record
     log: list[Write] = [Delete(CollectedLog, record.id)] if record.name is CommandName.COLLECT_LOG else []
     return [Delete(Command, record.id, expect=stored.version), *log]
-

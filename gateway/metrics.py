@@ -138,7 +138,9 @@ class Metrics:
             "portico_door_commands_total", "Wishes to open a relay over a device's channel, by what became of them.", ("outcome",)
         )
         self.commands = self._counter(
-            "portico_commands_total", "Commands to devices that are over, by way and by what became of them.", ("name", "way", "state")
+            "portico_commands_total",
+            "Commands to devices that are over, by way and by what became of them.",
+            ("name", "way", "state"),
         )
         self.remote_sessions = self._counter(
             "portico_tunnel_sessions_total", "Remote Control sessions opened, and ended by reason.", ("end",)

@@ -17,11 +17,17 @@ _sip_log = logging.getLogger("portico.sip")
 
 
 class SipObserver:
-    """Reads every output of the SIP core, in order. Called for each message sent, so it does little."""
+    """Reads every output of the SIP core, in order. Called for each message sent, so it does little.
 
-    def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
+    `registered(account)` is told of each registration and refresh.
+    """
+
+    def __init__(
+        self, metrics: Metrics, presence: PresenceBook, registered: Callable[[str], None] = lambda _account: None
+    ) -> None:
         self._metrics = metrics
         self._presence = presence
+        self._registered = registered
         self._sent: dict[tuple[str, bytes], int] = {}
         """By transport and by method (b"other" for unknown ones) or first nine octets of a response: how many were sent."""
         metrics.counter(
@@ -52,8 +58,11 @@ class SipObserver:
             count()
             return
         match output:
-            case events.BindingsChanged(aor, bindings) if bindings:
-                self._presence.seen(aor)
+            case events.BindingsChanged(aor, bindings):
+                self._presence.turned(aor, bool(bindings))
+                if bindings:
+                    self._presence.seen(aor)
+                    self._registered(aor)
             case events.Malformed(reason, flow):
                 self._metrics.sip_parse_errors.labels(reason, flow.transport).inc()
             case events.CallEnded(facts):
@@ -90,9 +99,16 @@ _NO_REFUSALS = (Reason.NO_LOGIN, Reason.STALE_LOGIN, Reason.CONDITION)
 
 
 class AutopNotes:
-    """Counts autop's answers, and notes who fetched and who was refused."""
+    """Counts autop's answers, and notes who fetched and who was refused; `told(mac)` is told of each fetch."""
 
-    def __init__(self, metrics: Metrics, presence: PresenceBook, refusals: RefusalBook) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        presence: PresenceBook,
+        refusals: RefusalBook,
+        told: Callable[[MacAddress], None] = lambda _mac: None,
+    ) -> None:
+        self._told = told
         self._metrics = metrics
         self._presence = presence
         self._refusals = refusals
@@ -109,21 +125,26 @@ class AutopNotes:
 
     def fetched(self, mac: MacAddress, etag: str, peer: str, wall: float) -> None:
         self._presence.seen(mac)
+        self._told(mac)
 
 
 class ChannelNotes:
-    """Counts channels and notes who comes and goes."""
+    """Counts channels and notes who comes and goes; `came(mac)` is told of each that comes."""
 
-    def __init__(self, metrics: Metrics, presence: PresenceBook) -> None:
+    def __init__(self, metrics: Metrics, presence: PresenceBook, came: Callable[[MacAddress], None] = lambda _mac: None) -> None:
         self._metrics = metrics
         self._presence = presence
+        self._came = came
 
     def link_up(self, mac: MacAddress, generation: int) -> None:
         self._presence.seen(mac)
+        self._presence.turned(mac, True)
+        self._came(mac)
         self._metrics.channel_links.labels("up").inc()
 
     def link_down(self, mac: MacAddress, generation: int, reason: str) -> None:
-        self._presence.seen(mac)
+        if reason != "replaced":
+            self._presence.turned(mac, False)
         self._metrics.channel_links.labels("replaced" if reason == "replaced" else "down").inc()
 
     def channel_refused(self, reason: str) -> None:

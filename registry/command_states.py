@@ -1,4 +1,5 @@
-"""The states of a command as a table, and which command of a device is next. Pure. A pair that is not in the table changes nothing.
+"""The states of a command as a table, and which command of a device is next. Pure. A pair that is not in the table changes
+nothing.
 
     PENDING --sent--> PROCESSING --done--> EXECUTED
        | |    ^          | ^ |  +--accepted--> ACCEPTED --confirmed--> EXECUTED
@@ -7,8 +8,9 @@
        | +--cancelled--> CANCELLED
        +--expired--> EXPIRED
 
-SENT is written before a command is sent. So whatever is PENDING was certainly not sent, and may be cancelled or expire; whatever is
-PROCESSING may have had its effect, and is sent again (with its id, by which a device knows it) only where that cannot have a second one.
+SENT is written before a command is sent. So whatever is PENDING was certainly not sent, and may be cancelled or expire; whatever
+is PROCESSING may have had its effect, and is sent again (with its id, by which a device knows it) only where that cannot have a
+second one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,7 +109,12 @@ def may_go(command: Command, way: CommandWay) -> bool:
 
 def is_lost(command: Command, node: str) -> bool:
     """Whether this node sent it in a way in which it can never be sent again. Another's answer may still come."""
-    return command.node == node and command.state is _S.PROCESSING and command.name not in REPEATABLE and command.way not in REMEMBERING
+    return (
+        command.node == node
+        and command.state is _S.PROCESSING
+        and command.name not in REPEATABLE
+        and command.way not in REMEMBERING
+    )
 
 
 def next_of(queue: Sequence[Command], now: float) -> Command | None:

@@ -1,8 +1,9 @@
-"""Commands to devices: one record each, and one more for an order to a set of devices (installer manual L248, L332 for the words).
+"""Commands to devices: one record each, and one more for an order to a set of devices (installer manual L248, L332 for the
+words).
 
-A command's id is the CALL's id (docs/tunnel-protocol.md section 8): 16 bytes in hex, the first six its time in milliseconds, so that
-keys sort by age. At most one command of a device is PROCESSING at a time: the unique index `sending` sees to it, whichever node sends.
-How one moves on is the table in command_states.py.
+A command's id is the CALL's id (docs/tunnel-protocol.md section 8): 16 bytes in hex, the first six its time in milliseconds, so
+that keys sort by age. At most one command of a device is PROCESSING at a time: the unique index `sending` sees to it, whichever
+node sends. How one moves on is the table in command_states.py.
 """
 
 from dataclasses import dataclass, field
@@ -81,9 +82,9 @@ class Priority(IntEnum):
 class Command:
     """One command to one device. Times are wall-clock seconds; `since`: when it came into its state.
 
-    Not sent before `not_before` (pacing), nor after `deadline`. `attempts`: how often it was sent, by `way` the last time. `result`
-    is the device's own word, or why the gateway gave up. Arguments: `relay` (from 1) of open-relay, `on` of lockdown, `transmission`
-    (the name of the type) of transmission-type.
+    Not sent before `not_before` (pacing), nor after `deadline`. `attempts`: how often it was sent, by `way` the last time.
+    `result` is the device's own word, or why the gateway gave up. Arguments: `relay` (from 1) of open-relay, `on` of lockdown,
+    `transmission` (the name of the type) of transmission-type.
     """
 
     id: str
@@ -173,3 +174,8 @@ class CollectedLog:
 def command_id(wall: float, chance: bytes) -> str:
     """An id that sorts by time; `chance`: ID_CHANCE bytes that no other command of this millisecond has."""
     return (int(wall * 1000).to_bytes(6, "big") + chance).hex()
+
+
+def log_context(command: str) -> str:
+    """What the log that this command brought is sealed for."""
+    return f"command-log:{command}"

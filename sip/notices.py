@@ -1,8 +1,9 @@
-"""NOTIFY out of any dialog: how a device is told to look after its configuration (`Event: check-sync`, a custom of SIP phones that no
-RFC has). It goes to the newest binding of the account, over the flow that registered it.
+"""NOTIFY out of any dialog: how a device is told to look after its configuration (`Event: check-sync`, a custom of SIP phones
+that no RFC has). It goes to the newest binding of the account, over the flow that registered it.
 
-The device's final answer is all that comes back: that it took the NOTIFY, not that it did anything. Retransmission and the end without
-an answer are the transaction layer's (RFC 3261 17.1.2). We have no credentials of the device's: a challenge is a refusal.
+The device's final answer is all that comes back: that it took the NOTIFY, not that it did anything. Retransmission and the end
+without an answer are the transaction layer's (RFC 3261 17.1.2). We have no credentials of the device's: a challenge is a
+refusal.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,8 @@ class _Notice:
 
 
 class Notices:
-    """Sends NOTIFYs and tells of their final answers with `Notified`. Each `send` is told of exactly once, perhaps before it returns."""
+    """Sends NOTIFYs and tells of their final answers with `Notified`. Each `send` is told of exactly once, perhaps before it
+    returns."""
 
     def __init__(
         self,

@@ -38,6 +38,11 @@ class Liveness:
         self._least = float("inf")
         self.round_trip: float | None = None
 
+    @property
+    def heard_at(self) -> float:
+        """When the last byte arrived."""
+        return self._heard_at
+
     def heard(self, now: float) -> None:
         """A byte arrived."""
         self._heard_at = now

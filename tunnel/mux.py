@@ -81,6 +81,11 @@ class Mux:
         """The last ping time in seconds."""
         return self._liveness.round_trip
 
+    @property
+    def heard_at(self) -> float:
+        """When the last byte arrived, as the `now` it came with."""
+        return self._liveness.heard_at
+
     def queued(self, stream: int) -> int:
         """Bytes of the stream that still wait here for credit and turn; 0 for one that is over."""
         found = self._streams.get(stream)

@@ -35,8 +35,7 @@ class Model:
     is not to be offered. `dtmf_type` is Account.DTMF.Type for RFC 4733 where a source has it for this model (the numbers
     conflict between models). `dtmf_info` is the Content-Type of a key in a SIP INFO that the model takes. `gmt_prefix`: time
     zones are written `GMT+3:00` rather than `+03:00`. `backup_server`: the account's key for the server to fall back to.
-    `check_sync`: a source says that it fetches its configuration on a SIP NOTIFY
-    check-sync (akuvox-devices.md section 5).
+    `check_sync`: a source says that it fetches its configuration on a SIP NOTIFY check-sync (akuvox-devices.md section 5).
     """
 
     name: str

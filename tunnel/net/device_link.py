@@ -89,6 +89,12 @@ class DeviceLink:
         """The last ping time in seconds, None before the first."""
         return self._link.round_trip
 
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came from the device."""
+        heard = self._link.heard_at
+        return 0.0 if heard is None else max(0.0, asyncio.get_running_loop().time() - heard)
+
     def open(self, service: str) -> StreamPipe:
         """Open a stream to a service of the device; await `opened()` on it. Raises LinkDown if the link takes none now."""
         try:

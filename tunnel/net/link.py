@@ -221,6 +221,11 @@ class Link(asyncio.Protocol):
         """The last measured ping time in seconds."""
         return self._mux.round_trip if self._mux is not None else None
 
+    @property
+    def heard_at(self) -> float | None:
+        """When the last byte arrived, by the loop's clock; None before there is a mux."""
+        return self._mux.heard_at if self._mux is not None else None
+
     def open(self, service: str) -> StreamPipe:
         """Open a stream. Raises LocalError if the link takes no new ones."""
         stream = self._running().open(service, self._loop.time())
