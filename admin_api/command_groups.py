@@ -96,9 +96,9 @@ def _is_meant(device: Device, body: GroupBody, kind: DeviceKind | None) -> bool:
         return False
     if kind is not None and device.kind is not kind:
         return False
-    if body.name == CommandName.OPEN_RELAY:
+    if body.name == "open-relay":
         return len(device.relays) >= body.relay
-    return body.name != CommandName.LOCKDOWN or bool(device.relays)
+    return body.name != "lockdown" or bool(device.relays)
 
 
 @routes.post(

@@ -18,14 +18,8 @@ from registry.records import Device, DeviceKind, Role
 Name = Literal["reboot", "reset", "provision", "transmission-type", "upgrade", "open-relay", "lockdown", "collect-log"]
 GroupName = Literal["reboot", "provision", "open-relay", "lockdown"]
 RelayNumber = Annotated[Whole, Field(ge=1, le=4, description="Of open-relay.")]
-Seconds = Annotated[
-    Whole | None,
-    Field(
-        ge=1,
-        description="How long it may wait for the device. null: a day; open-relay 10 s, at most 30; in an emergency 300 s, at
-        most 3600.",
-    ),
-]
+SECONDS = "How long it may wait for the device. null: a day, open-relay 10 s (at most 30), in an emergency 300 s (at most 3600)."
+Seconds = Annotated[Whole | None, Field(ge=1, description=SECONDS)]
 MANAGERS = frozenset((CommandName.OPEN_RELAY, CommandName.LOCKDOWN))
 """What a property manager may order."""
 URGENT = MANAGERS

@@ -11,7 +11,7 @@ DEFAULT_SECONDS = 7 * 86_400.0
 """How long devices are waited for where the body does not say."""
 MAX_SECONDS = 90 * 86_400.0
 Percent = Annotated[Whole, Field(ge=0, le=100)]
-RESET_NOTE = "The new version is proven. The device is to be reset by hand: there is no command to reset it yet."
+RESET_NOTE = "The new version is proven. The device is to be reset by hand: here nothing would bring it back by itself."
 
 
 class UpgradeSettings(Body):
@@ -70,7 +70,8 @@ class DeviceUpgradeView(BaseModel):
     since: Timestamp
     seen_version: str = Field(description="What the device last told; empty for nothing yet.")
     downloads: int
-    reset: str = Field(description="none, or waiting.")
+    reset: str = Field(description="none, waiting (for somebody to do it), or ordered: see the command.")
+    reset_command: str | None
     reset_note: str
 
 
@@ -108,6 +109,7 @@ def device_view_of(device: DeviceUpgrade) -> DeviceUpgradeView:
         seen_version=device.seen,
         downloads=device.downloads,
         reset=device.reset,
+        reset_command=device.reset_command or None,
         reset_note=RESET_NOTE if device.reset is ResetStep.WAITING else "",
     )
 

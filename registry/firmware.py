@@ -118,14 +118,17 @@ class ResetStep(StrEnum):
 
     NONE = "none"
     WAITING = "waiting"
-    """The new version is proven, and the device is to be reset; nothing can tell it so yet."""
+    """The new version is proven, and the device is to be reset; this gateway cannot see to it that it comes back by itself."""
+    ORDERED = "ordered"
+    """A command to reset was ordered with the proof."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceUpgrade:
     """One device of an upgrade. `place` is its order, `since` when it came into its state, `result` why it ended as it did.
 
-    `seen` is the version it last told. `asks` counts its requests for the image, `downloads` how often it had all of it.
+    `seen` is the version it last told, `reset_command` the id of the command to reset it. `asks` counts its requests for the
+    image, `downloads` how often it had all of it.
     """
 
     upgrade: str
@@ -141,6 +144,7 @@ class DeviceUpgrade:
     asks: int = 0
     downloads: int = 0
     reset: ResetStep = ResetStep.NONE
+    reset_command: str = ""
 
     UNIQUE: ClassVar[frozenset[str]] = frozenset({"live"})
 

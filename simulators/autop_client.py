@@ -69,8 +69,9 @@ class AutopClient:
         """What the device holds under `Config.<key>`; empty where nothing."""
         return self._settings.text(key)
 
-    def factory_reset(self) -> None:
-        """Forget everything but the URL in use."""
+    def factory_reset(self, url: str = "") -> None:
+        """Forget everything but the URL in use, or have this one."""
+        self._url = url or self._url
         self._settings = Settings()
         self._md5 = self._etag = b""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,10 @@ from simulators.device_config import ChannelSettings, DeviceConfig, Provisioning
 from simulators.flash import Flash, FlashFailed
 from simulators.happenings import Happenings
 from simulators.line import SipAccount
+from simulators.maintenance import Maintenance
 from simulators.sip_endpoint import SipEndpoint
 from tunnel.handshake import Identity
-from tunnel.net.agent import Agent, CallTarget
+from tunnel.net.agent import Agent, CallTarget, Results
 from tunnel.net.local_service import LocalService
 
 RETRY_FIRST = 1.0
@@ -52,7 +54,8 @@ class Device:
     """One device. Everything it knows of the gateway comes from `provisioning` (its autop URL) and what that fetches.
 
     `tls` is the context for its channel, which stays shut unless `with_channel`, `sip_tls` the one for SIP over TLS (None: it has
-    no such account); `flash` is what it is upgraded in (None: it ignores firmware); `entropy(n)` gives n random bytes, `wall()`
+    no such account); `flash` is what it is upgraded in (None: it ignores firmware); `enrolment_url` is where its
+    network sends it after a reset ("": nowhere, and it waits for somebody to come); `entropy(n)` gives n random bytes, `wall()`
     wall-clock seconds. What happens is in `happenings`, and told to `on_each`. `boot`, `shut_down` and `cut_power` are the
     owner's; all must run in one loop.
     """
@@ -71,6 +74,7 @@ class Device:
         with_channel: bool = True,
         sip_tls: ssl.SSLContext | None = None,
         flash: Flash | None = None,
+        enrolment_url: str = "",
     ) -> None:
         self.mac = mac
         self.happenings = Happenings(on_each)
@@ -80,6 +84,9 @@ class Device:
         self._provisioning = provisioning
         self._with_channel = with_channel
         self._flash = flash
+        self._enrolment_url = enrolment_url
+        self.maintenance = Maintenance(self)
+        self._results: Results = OrderedDict()
         self._installing: asyncio.Task[None] | None = None
         self._tls = tls
         self._sip_tls = sip_tls
@@ -123,6 +130,19 @@ class Device:
         if before is None or before.channel != now.channel:
             await self._start_channel(now.channel)
 
+    async def restart(self, *, reset: bool = False) -> None:
+        """Go down and boot again; `reset`: as from the factory, with what its network tells it. The caller bounds the wait."""
+        kept = None if reset else self.config
+        await self._go_off(0.0)
+        self.config = kept
+        if reset:
+            if not self._enrolment_url:
+                return
+            self._provisioning.factory_reset(self._enrolment_url)
+        elif kept is not None:
+            await self.apply(None, kept)
+        await self.boot()
+
     async def shut_down(self, grace: float = 2.0) -> None:
         """Switch off in good order: take the binding back, close the channel."""
         await self._stop(grace)
@@ -144,7 +164,7 @@ class Device:
 
     def calls(self) -> Mapping[str, CallTarget]:
         """What the gateway may ask for through the channel, by name."""
-        return {}
+        return self.maintenance.calls()
 
     def on_sip(self, event: AgentEvent) -> None:
         """Something happened on the SIP side. Called after it is in `happenings`."""
@@ -221,6 +241,7 @@ class Device:
             entropy=self._entropy,
             services=self.services(),
             calls=self.calls(),
+            results=self._results,
             on_state=lambda state: self.happenings.add(ChannelChanged(state == "up")),
         )
         self._link = asyncio.get_running_loop().create_task(self.agent.run())
@@ -237,6 +258,10 @@ class Device:
                 await link
 
     async def _stop(self, grace: float) -> None:
+        await self.maintenance.stop()
+        await self._go_off(grace)
+
+    async def _go_off(self, grace: float) -> None:
         tasks = [*self._tasks, *([self._installing] if self._installing else [])]
         for task in tasks:
             task.cancel()

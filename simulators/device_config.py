@@ -50,3 +50,7 @@ class Provisioning(Protocol):
     async def fetch(self) -> Fetched:
         """Ask once. Raises OSError where there is no answer, ValueError for an answer that holds no configuration."""
         ...
+
+    def factory_reset(self, url: str) -> None:
+        """Forget all settings; ask `url` from now on, whatever directory the settings named."""
+        ...

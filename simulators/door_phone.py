@@ -67,6 +67,8 @@ class DoorPhone(Device):
         self._recent: deque[str] = deque(maxlen=CALLS_SHOWN)
         self.fault = ""
         """The word with which commands to open are refused: a relay that does not switch. Empty: it does."""
+        self.locked = False
+        """A lockdown: nothing switches a relay."""
         self._calls: dict[str, str] = {}
         """What the web page will say of the calls under way."""
 
@@ -102,7 +104,7 @@ class DoorPhone(Device):
 
     def calls(self) -> Mapping[str, CallTarget]:
         """Commands of the gateway."""
-        return {"open-relay": self._commanded}
+        return {**super().calls(), "open-relay": self._commanded, "lockdown": self._locked}
 
     def on_sip(self, event: AgentEvent) -> None:
         """Keys open relays; the web page shows the last calls."""
@@ -121,10 +123,10 @@ class DoorPhone(Device):
             sip = self.sip
             asyncio.get_running_loop().call_soon(lambda: sip.do(lambda now: sip.agent.answer(event.call, now)))
 
-    async def _stop(self, grace: float) -> None:
+    async def _go_off(self, grace: float) -> None:
         if self._relay_timer is not None:
             self._relay_timer.cancel()
-        await super()._stop(grace)
+        await super()._go_off(grace)
         if self._page is not None:
             await self._page.stop()
             self._page = None
@@ -134,8 +136,8 @@ class DoorPhone(Device):
         return self._relays.is_open(relay)
 
     def open_relay(self, number: int, *, method: str, by: str, call: str = "", command: str = "") -> bool:
-        """Switch a relay for its hold time and report it; False if there is no such relay."""
-        if not self._relays.open(number, asyncio.get_running_loop().time()):
+        """Switch a relay for its hold time and report it; False if there is no such relay, or all are locked."""
+        if self.locked or not self._relays.open(number, asyncio.get_running_loop().time()):
             return False
         self._switched(method, by, call, command)
         return True
@@ -145,14 +147,24 @@ class DoorPhone(Device):
         relay, words = body.get("relay"), [body.get(name) for name in ("method", "by", "call_id", "command")]
         if type(relay) is not int or not all(isinstance(word, str) for word in words):
             return refusal("malformed")
-        if self.fault:
-            return refusal(self.fault)
+        if self.fault or self.locked:
+            return refusal(self.fault or "lockdown")
         method, by, call, command = map(str, words)
         if not self.open_relay(relay, method=method, by=by, call=call, command=command):
             return refusal("no_such_relay")
         return {"opened": True}
 
+    async def _locked(self, body: Mapping[str, Any]) -> Result | Mapping[str, Any]:
+        """The gateway's `lockdown`. It holds over a reboot."""
+        on = body.get("on")
+        if type(on) is not bool:
+            return refusal("malformed")
+        self.locked = on
+        return {}
+
     def _key(self, event: DtmfReceived) -> None:
+        if self.locked:
+            return
         number = self._relays.key(event.call, event.key, asyncio.get_running_loop().time())
         if number is None:
             self.happenings.add(WrongCode(event.call))

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from autop.firmware import fits, told_version
 from autop.net.upgrades import Records
 from autop.rollout import DeviceFacts, advance
+from autop.upgrade_commands import can_be_woken, reset_ordered, wakes
+from registry.commands import Command
 from registry.errors import NotFound, RegistryError, StaleVersion
 from registry.firmware import MAX_UPGRADE_DEVICES, DeviceUpgrade, FirmwareUpgrade, UpgradeState
 from registry.location import AorBindings
@@ -35,8 +37,11 @@ _log = logging.getLogger("portico.firmware")
 class UpgradeClock:
     """The one task of a node that moves upgrades on. `start` and `stop` once each."""
 
-    def __init__(self, store: Store, records: Records, wall: Callable[[], float], every: float = EVERY_SECONDS) -> None:
-        """`records`: the read model, for what is read of each device at each look."""
+    def __init__(
+        self, store: Store, records: Records, wall: Callable[[], float], every: float = EVERY_SECONDS, *, resets: bool = False
+    ) -> None:
+        """`records`: the read model, for what is read of each device at each look. `resets` as of `Upgrades`."""
+        self._resets = resets
         self._store = store
         self._records = records
         self._wall = wall
@@ -97,6 +102,11 @@ class UpgradeClock:
         facts = {device.mac.text: await self._facts(device, upgrade) for device in before if not device.state.is_over}
         in_hours = await self._in_hours(upgrade, now)
         after, moved = advance(upgrade, before, facts, now, in_hours=in_hours)
+        orders: list[Command] = wakes(before, moved, now) if can_be_woken(upgrade.model) else []
+        for place, device in enumerate(moved):
+            if self._resets and device is not before[place]:
+                moved[place], reset = reset_ordered(device, now)
+                orders += reset
         writes: list[Write] = [
             Put(record, expect=old.version) for old, record in zip(ordered, moved, strict=True) if record is not old.record
         ]
@@ -105,7 +115,7 @@ class UpgradeClock:
         elif writes:
             writes.append(Require(FirmwareUpgrade, upgrade.id, stored.version))
         if writes:
-            await self._store.batch(writes)
+            await self._store.batch([*writes, *(Put(order, expect=0) for order in orders)])
 
     async def _facts(self, device: DeviceUpgrade, upgrade: FirmwareUpgrade) -> DeviceFacts:
         found = await self._records.get(Device, device.mac.text)

@@ -14,6 +14,7 @@ from autop.identify import FirmwareFile
 from autop.net.firmware_files import FirmwareFiles, ImageReader
 from autop.net.image import LiveUpgrade, OpenImage
 from autop.rollout import proven
+from autop.upgrade_commands import reset_ordered
 from autop.upgrade_states import Event, is_offered, may_fetch, step
 from registry.errors import RegistryError, StaleVersion
 from registry.firmware import DeviceUpgrade, DeviceUpgradeState, FirmwareImage, FirmwareUpgrade
@@ -38,10 +39,14 @@ class Records(Protocol):
 
 
 class Upgrades:
-    """Implements `FirmwareSource` and `UpgradeEar`. `stop` once, at the end."""
+    """Implements `FirmwareSource` and `UpgradeEar`. `stop` once, at the end. `resets`: a device that was reset comes back by
+    itself, so that a reset that is due is ordered."""
 
-    def __init__(self, store: Store, records: Records, files: FirmwareFiles, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, records: Records, files: FirmwareFiles, wall: Callable[[], float], *, resets: bool = False
+    ) -> None:
         self._store = store
+        self._resets = resets
         self._records = records
         self._files = files
         self._wall = wall
@@ -87,8 +92,9 @@ class Upgrades:
             after = change(found.record)
             if after is found.record:
                 return after
+            after, orders = reset_ordered(after, self._wall()) if self._resets else (after, [])
             try:
-                await self._store.batch([Put(after, expect=found.version)])
+                await self._store.batch([Put(after, expect=found.version), *(Put(order, expect=0) for order in orders)])
             except StaleVersion:
                 if attempt == ATTEMPTS - 1:
                     raise

@@ -11,6 +11,15 @@ from typing import Any
 
 from registry.call_types import CustomPlan, Rule, StageRule, Who
 from registry.codec import KINDS, encode
+from registry.commands import (
+    CollectedLog,
+    Command,
+    CommandGroup,
+    CommandName,
+    CommandState,
+    CommandWay,
+    Priority,
+)
 from registry.configuration import (
     AuthorityFetched,
     AutopCommands,
@@ -125,6 +134,30 @@ SAMPLES: tuple[Any, ...] = (
         missed=("app-2",),
         trace=(CallStep(0.0, CallEvent.PUSH, "app-1"), CallStep(0.5, CallEvent.PUSH_REFUSED, "app-1", "dead-token")),
     ),
+    CollectedLog("018bcfe568" * 3 + "00", b"\x01sealed"),
+    Command(
+        id="018bcfe568" * 3 + "00",
+        mac=MAC,
+        site="site-1",
+        name=CommandName.OPEN_RELAY,
+        created_by="token-1",
+        created=1_700_000_000.0,
+        deadline=1_700_000_030.0,
+        since=1_700_000_001.0,
+        not_before=1_700_000_000.5,
+        priority=Priority.EMERGENCY,
+        group="group-1",
+        upgrade="upgrade-1/0C1105000001",
+        relay=2,
+        on=True,
+        transmission="tls",
+        state=CommandState.EXECUTED,
+        attempts=3,
+        way=CommandWay.CHANNEL,
+        node="node-2",
+        result="opened",
+    ),
+    CommandGroup("group-1", "site-1", CommandName.LOCKDOWN, "token-1", 1_700_000_000.0, 1_700_000_300.0, 40, True, 2, True),
     CustomPlan(
         "user-1",
         "site-1",
@@ -186,7 +219,8 @@ SAMPLES: tuple[Any, ...] = (
         "29.30.10.465",
         3,
         1,
-        ResetStep.WAITING,
+        ResetStep.ORDERED,
+        "018bcfe568" * 3 + "00",
     ),
     DoorEvent("0001700000000-00000003", "site-1", MAC, "17", 1_700_000_001.0, 1, "dtmf", True, "monitor-1", "abc", "relay 1"),
     FetchedFile(MAC, "cd" * 32, b"\x01file"),

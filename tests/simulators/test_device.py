@@ -29,6 +29,9 @@ class Autop:
             raise answer
         return answer
 
+    def factory_reset(self, url: str) -> None:
+        """It is the same to this one."""
+
 
 def device(autop: Autop, kind: type[Device] = Device) -> Device:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

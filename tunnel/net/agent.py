@@ -37,6 +37,9 @@ REMEMBERED_RESULTS = 64
 
 CallTarget = Callable[[Mapping[str, Any]], Awaitable[Result | Mapping[str, Any]]]
 
+Results = OrderedDict[bytes, Result | None]
+"""The answers to the last CALLs by their ids; None where it is still being done."""
+
 
 def backoff(failures: int, chance: float, first: float = BACKOFF_FIRST, most: float = BACKOFF_MOST) -> float:
     """Seconds until the next try after `failures` in a row, with full jitter; `chance` in [0, 1)."""
@@ -62,6 +65,7 @@ class Agent:
 
     `services` maps a service id to where it is served (host, port, whether over TLS); anything else is refused. `calls` maps a
     call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
+    `results`: the answers given to CALLs so far, where the device remembers them over a restart.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Agent:
         backoff_most: float = BACKOFF_MOST,
         event_repeat: float = EVENT_REPEAT,
         on_state: Callable[[str], None] = lambda _state: None,
+        results: "Results | None" = None,
     ) -> None:
         self._host, self._port = host, port
         self._identity = identity
@@ -99,7 +104,7 @@ class Agent:
         self._events: OrderedDict[bytes, tuple[DeviceEvent, asyncio.Future[None]]] = OrderedDict()
         self._in_flight: set[bytes] = set()
         """Events sent on this link and not acknowledged, taken-back ones included: the gateway counts them too."""
-        self._results: OrderedDict[bytes, Result | None] = OrderedDict()
+        self._results: Results = OrderedDict() if results is None else results
         self._draining: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.welcome: Welcome | None = None
