@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from registry import (
     call_types,
     codec,
+    commands,
     configuration,
     enrolment,
     firmware,
@@ -48,6 +49,7 @@ def test_every_record_class_is_a_kind_and_has_a_sample() -> None:
         item.__name__
         for module in (
             call_types,
+            commands,
             configuration,
             enrolment,
             firmware,
