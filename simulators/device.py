@@ -15,7 +15,7 @@ from simulators.device_config import ChannelSettings, DeviceConfig, Provisioning
 from simulators.flash import Flash, FlashFailed
 from simulators.happenings import Happenings
 from simulators.line import SipAccount
-from simulators.maintenance import Maintenance
+from simulators.maintenance import Maintenance, Rebooted
 from simulators.sip_endpoint import SipEndpoint
 from tunnel.handshake import Identity
 from tunnel.net.agent import Agent, CallTarget, Results
@@ -135,6 +135,7 @@ class Device:
         kept = None if reset else self.config
         await self._go_off(0.0)
         self.config = kept
+        self.happenings.add(Rebooted(reset))
         if reset:
             if not self._enrolment_url:
                 return

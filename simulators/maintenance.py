@@ -42,7 +42,9 @@ class Restarting(Protocol):
 
     async def poll(self) -> bool: ...
 
-    async def restart(self, *, reset: bool) -> None: ...
+    async def restart(self, *, reset: bool) -> None:
+        """Go down, which is told with `Rebooted`, and boot again."""
+        ...
 
 
 class Maintenance:
@@ -82,7 +84,6 @@ class Maintenance:
 
     async def _restart(self, reset: bool) -> None:
         await asyncio.sleep(DOWN_AFTER)
-        self._device.happenings.add(Rebooted(reset))
         await self._device.restart(reset=reset)
 
     async def _provision(self, _body: Mapping[str, Any]) -> Result | Mapping[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from admin_api.app import guarded_routes
 from admin_api.problems import PREFIX
+from registry.commands import CollectedLog, log_context
 from registry.configuration import DeviceFetches, Fetch
 from registry.mac import MacAddress
 from registry.records import Role
@@ -64,6 +65,17 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("POST", "/autop-commands/{level}/{of}/dry-run", "DIS", "of"),
     ("POST", "/autop-commands/{level}/{of}/one-time", "DIS", "of"),
     ("POST", "/devices/{mac}/relays/{relay}/open", "DISP", "mac"),
+    ("POST", "/devices/{mac}/commands", "DISP", "mac"),
+    ("GET", "/devices/{mac}/commands", "DISP", "mac"),
+    ("GET", "/commands", "DISP", None),
+    ("GET", "/commands/{command}", "DISP", "command"),
+    ("GET", "/commands/{command}/log", "DIS", "command"),
+    ("DELETE", "/commands/{command}", "DISP", "command"),
+    ("POST", "/command-groups", "DISP", None),
+    ("GET", "/command-groups", "DISP", None),
+    ("GET", "/command-groups/{group}", "DISP", "group"),
+    ("GET", "/command-groups/{group}/commands", "DISP", "group"),
+    ("DELETE", "/command-groups/{group}", "DISP", "group"),
     ("POST", "/users", "DISP", None),
     ("PUT", "/users/{user}", "DISP", "user"),
     ("GET", "/users", "DISPR", None),
@@ -129,8 +141,11 @@ UNKNOWN = {
     "image": "none",
     "upgrade": "none",
     "window": "none",
+    "command": "none",
+    "group": "none",
 }
 ETAG = "ab" * 32
+RELAYS = [{"name": "Door"}]
 LINES = {"lines": ["Config.Settings.LOGLEVEL.Level = 3"]}
 FIRMWARE = b"firmware" * 10
 SHA256 = hashlib.sha256(FIRMWARE).hexdigest()
@@ -151,7 +166,10 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         someone = (await client.post("/users", json=user(FOREIGN, app=True))).json()
         plan = body_of("PUT", "/users/{user}/ring-plan", FOREIGN)
         assert (await client.put(f"/users/{someone['id']}/ring-plan", json=plan)).status_code == 201
-        assert (await client.put(f"/devices/{mac}", json=device(FOREIGN))).status_code == 201
+        assert (await client.put(f"/devices/{mac}", json=device(FOREIGN, relays=RELAYS))).status_code == 201
+        locked = body_of("POST", "/devices/{mac}/commands", FOREIGN)
+        command = (await client.post(f"/devices/{mac}/commands", json=locked)).json()["id"]
+        group = (await client.post("/command-groups", json=body_of("POST", "/command-groups", FOREIGN))).json()["id"]
         trunk = (await client.post("/trunks", json=a_trunk(FOREIGN))).json()["id"]
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
         assert (await client.put(f"/autop-commands/site/{FOREIGN}", json=LINES)).status_code == 200
@@ -164,7 +182,9 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         await client.put(f"{made.headers['location'].removeprefix(PREFIX)}/content", content=FIRMWARE, headers=octets)
         upgrade = (await client.post("/upgrades", json={"site": FOREIGN, "image": made.json()["id"]})).json()["id"]
     fetches = DeviceFetches(MacAddress(mac), FOREIGN, (Fetch(ETAG, 1.0, 1.0, "192.0.2.7"),))
-    await world.store.batch([Put(fetches), Put(WebCertificate(MacAddress(mac), FOREIGN, "ab" * 32, 1.0, "token:t"))])
+    log = CollectedLog(command, world.vault.seal(b"a line", log_context(command)))
+    pinned = WebCertificate(MacAddress(mac), FOREIGN, "ab" * 32, 1.0, "token:t")
+    await world.store.batch([Put(fetches), Put(log), Put(pinned)])
     return world, {
         "token": "read-only-foreign",
         "mac": mac,
@@ -178,6 +198,8 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "image": SHA256[:24],
         "upgrade": upgrade,
         "window": window,
+        "command": command,
+        "group": group,
     }
 
 
@@ -208,6 +230,8 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("POST", "/autop-commands/{level}/{of}/dry-run"): LINES,
         ("POST", "/autop-commands/{level}/{of}/one-time"): LINES,
         ("POST", "/devices/{mac}/relays/{relay}/open"): {"account": "app", "page": "home"},
+        ("POST", "/devices/{mac}/commands"): {"name": "lockdown"},
+        ("POST", "/command-groups"): {"site": site, "name": "lockdown"},
         ("POST", "/firmware"): {"model": "R29", "version": "29.30.10.466", "sha256": "ab" * 32, "size": 1},
         ("POST", "/enrolment-windows"): {"site": site, "minutes": 60},
         ("POST", "/upgrades"): {"site": site, "image": SHA256[:24]},
