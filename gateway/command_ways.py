@@ -29,6 +29,8 @@ NOTICES: Mapping[CommandName, str] = {
     **dict.fromkeys(FETCHES, "check-sync"),
 }
 """Event headers. `reboot=true` is a custom of SIP phones; no source says which of these devices keep it."""
+INTERRUPTED = "interrupted"
+MAYBE = "it may or may not have been done"
 _LONGEST_WORD = 64
 _NEVER_SENT = frozenset((480, 503))
 _UNANSWERED = frozenset((408, 430))
@@ -176,7 +178,8 @@ def _said(command: Command, result: Result) -> Said:
     """What the device said. Of an opening, `ok` alone is none: it must say `opened`."""
     if result.ok and (command.name is not CommandName.OPEN_RELAY or result.body.get("opened") is True):
         return Said(Event.DONE, "opened" if command.name is CommandName.OPEN_RELAY else "done")
-    return Said(Event.REFUSED, _word(result))
+    word = _word(result)
+    return Said(Event.REFUSED, f"{word}: {MAYBE}" if word == INTERRUPTED else word)
 
 
 def _word(result: Result) -> str:

@@ -130,6 +130,11 @@ class Device:
         if before is None or before.channel != now.channel:
             await self._start_channel(now.channel)
 
+    def going_down(self) -> None:
+        """A restart is near: the channel takes no order that it would interrupt."""
+        if self.agent is not None:
+            self.agent.takes_calls = False
+
     async def restart(self, *, reset: bool = False) -> None:
         """Go down and boot again; `reset`: as from the factory, with what its network tells it. The caller bounds the wait."""
         kept = None if reset else self.config

@@ -40,6 +40,10 @@ class Restarting(Protocol):
 
     happenings: Happenings
 
+    def going_down(self) -> None:
+        """Begin nothing new."""
+        ...
+
     async def poll(self) -> bool: ...
 
     async def restart(self, *, reset: bool) -> None:
@@ -78,6 +82,7 @@ class Maintenance:
 
     async def _go(self, *, reset: bool) -> Mapping[str, Any]:
         if self._going is None or self._going.done():
+            self._device.going_down()
             self._going = asyncio.get_running_loop().create_task(self._restart(reset))
         self._device.happenings.add(Ordered("reset" if reset else "reboot"))
         return {}

@@ -105,6 +105,10 @@ class Agent:
         self._in_flight: set[bytes] = set()
         """Events sent on this link and not acknowledged, taken-back ones included: the gateway counts them too."""
         self._results: Results = OrderedDict() if results is None else results
+        for interrupted in [call_id for call_id, result in self._results.items() if result is None]:
+            self._results[interrupted] = Result(interrupted, False, {"error": "interrupted"})
+        self.takes_calls = True
+        """Set it to False before a restart: a CALL that comes then is not begun, and comes again on the next link."""
         self._draining: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.welcome: Welcome | None = None
@@ -278,6 +282,8 @@ class Agent:
         self._send_waiting()
 
     def call_arrived(self, link: Link, call: Call) -> None:
+        if not self.takes_calls:
+            return
         if call.id in self._results:
             known = self._results[call.id]
             if known is not None:
