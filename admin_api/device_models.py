@@ -123,7 +123,8 @@ class DeviceStatus(BaseModel):
     mac: str
     online: bool
     registered: bool = Field(
-        description="It has a SIP registration. Of a device without a channel, that it is gone is seen when this ends."
+        description="It has a SIP registration. That a device without a channel is gone is seen only when this ends. Where a "
+        "channel has ended, the registration makes the device online only once it is refreshed."
     )
     channel: bool = Field(description="Its own channel is up. A cut cable is noticed within 30 s.")
     connector: bool = Field(description="A connector at its site reaches it.")

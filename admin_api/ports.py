@@ -28,16 +28,19 @@ class Presence:
     last_seen: float | None = None
     connector: bool = False
     since: float | None = None
+    doubted: bool = False
+    """Its channel ended after its last REGISTER: the registration says nothing until it is refreshed."""
 
     @property
     def online(self) -> bool:
         """Whether the device can be reached in some way."""
-        return self.registered or self.channel or self.connector
+        return bool(self.ways)
 
     @property
     def ways(self) -> tuple[str, ...]:
         """How it can be reached: channel, connector, sip."""
-        ways = (("channel", self.channel), ("connector", self.connector), ("sip", self.registered))
+        sip = self.registered and not self.doubted
+        ways = (("channel", self.channel), ("connector", self.connector), ("sip", sip))
         return tuple(way for way, there in ways if there)
 
 

@@ -145,6 +145,8 @@ class ChannelNotes:
     def link_down(self, mac: MacAddress, generation: int, reason: str) -> None:
         if reason != "replaced":
             self._presence.turned(mac, False)
+        if reason != "silence":
+            self._presence.seen(mac)
         self._metrics.channel_links.labels("replaced" if reason == "replaced" else "down").inc()
 
     def channel_refused(self, reason: str) -> None:

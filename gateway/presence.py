@@ -56,7 +56,10 @@ class PresenceBook:
         """What is known of this device now."""
         heard = self._heard(device.mac)
         keys = (device.mac.text, device.account)
-        ways = (heard is not None, self._registered(device.account))
+        registered, went = self._registered(device.account), self._turned.get(device.mac.text)
+        # After a cut cable the registration of UDP lives on for minutes. It counts again once the device has refreshed it.
+        doubted = registered and went is not None and not went[0] and self._seen.get(device.account, 0.0) <= went[1]
+        ways = (heard is not None, registered and not doubted)
         times = [self._seen[key] for key in keys if key in self._seen]
         if heard is not None:
             times.append(self._wall() - heard)
@@ -66,7 +69,8 @@ class PresenceBook:
         else:
             since = max((one[1] for one in turned if one is not None), default=None)
         return Presence(
-            registered=ways[1],
+            registered=registered,
+            doubted=doubted,
             channel=ways[0],
             connector=self._on_connector(device.mac),
             since=since,

@@ -16,6 +16,7 @@ from autop.net.firmware_files import FirmwareFiles
 from autop.net.upgrade_clock import UpgradeClock, in_hours
 from autop.net.upgrades import Upgrades, stored_images
 from autop.upgrade_states import MAX_ASKS, MAX_DOWNLOADS, SILENCE_SECONDS, Event
+from registry.commands import Command, CommandName
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade, UpgradeState
 from registry.location import AorBindings, Binding
 from registry.memory import MemoryStore
@@ -257,3 +258,56 @@ def test_hours_are_the_sites_own_and_may_pass_midnight() -> None:
     assert not in_hours("UTC", midnight + 3 * 3600, 22, 4)
     assert in_hours("Europe/Moscow", midnight, 3, 1)
     assert in_hours("Nowhere/At_All", midnight, 0, 1)
+
+
+async def orders(node: Node) -> list[Command]:
+    return [one.record for one in (await node.store.list(Command, "all", "")).items]
+
+
+async def test_devices_that_can_be_woken_are_told_to_fetch_when_the_image_is_offered(tmp_path: Path) -> None:
+    node = await a_node(tmp_path, model="C313")
+    device = await node.store.get(Device, str(MAC))
+    image = await node.store.get(FirmwareImage, IMAGE)
+    assert device is not None
+    assert image is not None
+    await node.store.batch([Put(replace(device.record, model="C313")), Put(replace(image.record, model="C313"))])
+    await node.at(999.0)
+    assert await orders(node) == []
+    assert await node.at(1000.0) == "offered"
+    (order,) = await orders(node)
+    assert (order.name, order.upgrade, order.state, order.not_before) == (CommandName.UPGRADE, f"u/{MAC}", "pending", 1000.0)
+    await node.at(1005.0)
+    assert len(await orders(node)) == 1
+
+
+async def test_devices_that_nobody_can_wake_get_no_order(tmp_path: Path) -> None:
+    node = await a_node(tmp_path)
+    assert await node.at(1000.0) == "offered"
+    assert await orders(node) == []
+
+
+@pytest.mark.parametrize("how", ["registration", "fetch"])
+async def test_the_reset_is_ordered_once_and_with_the_proof(tmp_path: Path, how: str) -> None:
+    node = await a_node(tmp_path, reset_after=True)
+    node.upgrades = Upgrades(node.store, node.model, node.files, lambda: node.now[0], resets=True)
+    node.clock = UpgradeClock(node.store, node.model, lambda: node.now[0], resets=True)
+    node.configurations = Configurations(
+        read_model=node.model, vault=node.vault, settings=examples.SETTINGS, firmware=node.upgrades
+    )
+    await node.at(1000.0)
+    await node.poll()
+    await node.download()
+    assert await orders(node) == []
+    if how == "registration":
+        await node.registers(NEW)
+        await node.at(1200.0)
+    else:
+        await node.poll(f"Akuvox R29 {NEW}")
+    device = await node.device()
+    (order,) = await orders(node)
+    assert (device.state, device.reset, device.reset_command) == ("executed", "ordered", order.id)
+    assert (order.name, order.mac, order.state) == (CommandName.RESET, MAC, "pending")
+    await node.registers(NEW)
+    await node.at(1300.0)
+    await node.poll(f"Akuvox R29 {NEW}")
+    assert len(await orders(node)) == 1

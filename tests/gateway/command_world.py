@@ -26,7 +26,7 @@ SEEN = 64
 WALL = 1_790_000_000.0
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Jumping(selectors.DefaultSelector):
     """Waits for nothing: where the loop would sleep, its clock jumps."""
 
     now = 0.0
