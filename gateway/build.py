@@ -64,6 +64,7 @@ from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
 from gateway.remote_control import remote_control, visitor_listener
+from gateway.reset_windows import ResetWindows
 from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.tls import ServerTls
@@ -212,6 +213,7 @@ class Node:
             wall=self._wall,
             clock=monotonic,
             serial=serial,
+            windows=ResetWindows(store, lambda: enrolling, self._wall),
         )
         trunks = TrunkService(
             trunk_core,
@@ -254,8 +256,6 @@ class Node:
             limits=CHANNEL_LIMITS,
         )
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
-        commands.start()
-        self._stack.push_async_callback(commands.stop)
         limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
         await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN]), limits=limits)
         Revocation(
@@ -288,9 +288,9 @@ class Node:
         refusals = refusal_book(logbook, self._stack)
         notes = AutopNotes(self.metrics, presence, refusals, commands.fetched)
         images = await firmware_files(folder.firmware, store)
-        upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall)
+        upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall, resets=True)
         self._stack.push_async_callback(upgrades.stop)
-        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), read_model, self._wall)
+        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), read_model, self._wall, resets=True)
         read_model.subscribe(upgrade_clock.changed)
         upgrade_clock.start()
         self._stack.push_async_callback(upgrade_clock.stop)
@@ -298,6 +298,8 @@ class Node:
         tokens = TokenRotations(FollowedStore(store, read_model))
         enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
         gate, sample = autop_admission(self.metrics, self._listeners.handshakes, monotonic)
+        commands.start()
+        self._stack.push_async_callback(commands.stop)
         autop = Configurations(
             read_model=read_model,
             vault=vault,

@@ -18,7 +18,7 @@ from registry.vault import Vault
 class EnrolmentWindows(Protocol):
     """How a device that has lost its configuration gets one again."""
 
-    async def open(self, device: Device) -> None:
+    async def open(self, command: Command, device: Device) -> None:
         """Let this device, and no other, enrol for a while from now. Raises RegistryError. Again is no error."""
         ...
 
@@ -48,7 +48,7 @@ class CommandEffects:
         if command.name is CommandName.OPEN_RELAY:
             self._openings.commanded(device.mac, command.id, self._opening(command))
         elif command.name is CommandName.RESET and self._windows is not None:
-            await self._windows.open(device)
+            await self._windows.open(command, device)
 
     def writes(self, command: Command, device: Device, said: Said) -> list[Write]:
         """The door log's entry of an opening (unless the device's own report is there already), or the log that was collected."""

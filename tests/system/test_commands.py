@@ -44,7 +44,7 @@ async def up(here: Flat, since: int) -> None:
     await here.door.happenings.next(Registered, since)
 
 
-async def test_a_reboot_is_answered_and_the_device_comes_back(tmp_path: Path) -> None:
+async def test_a_device_reboots_fetches_and_hands_over_its_log(tmp_path: Path) -> None:
     async with flat(tmp_path) as here, asyncio.timeout(WITHIN):
         since = here.door.happenings.mark()
         found = await ended(here, await order(here))
@@ -54,9 +54,7 @@ async def test_a_reboot_is_answered_and_the_device_comes_back(tmp_path: Path) ->
         status = await here.admin.get(f"/devices/{DOOR}/status")
         assert (status["online"], status["ways"]) == (True, ["channel", "sip"])
 
-
-async def test_fetch_log_and_transmission_type(tmp_path: Path) -> None:
-    async with flat(tmp_path) as here, asyncio.timeout(WITHIN):
+        # Fetch, transmission type, log.
         since = here.door.happenings.mark()
         assert (await ended(here, await order(here, name="provision")))["state"] == "executed"
         await here.door.happenings.next(ConfigFetched, since)
@@ -75,24 +73,7 @@ async def test_fetch_log_and_transmission_type(tmp_path: Path) -> None:
         assert logged["result"] == f"{log['size']} bytes"
 
 
-async def test_a_reset_device_has_nothing_until_its_network_says_where_to_ask(tmp_path: Path) -> None:
-    async with flat(tmp_path) as here, asyncio.timeout(WITHIN):
-        autop = here.door._provisioning
-        assert isinstance(autop, AutopClient)
-        here.door._enrolment_url = autop.url
-        since = here.door.happenings.mark()
-        assert (await ended(here, await order(here, name="reset")))["state"] == "executed"
-        assert (await here.door.happenings.next(Rebooted, since)).reset
-        await up(here, since)
-        assert here.door.happenings.find(ConfigFetched, since, lambda fetched: fetched.applied) is not None
-
-        since = here.monitor.happenings.mark()
-        assert (await ended(here, await order(here, MONITOR, name="reset")))["state"] == "executed"
-        await here.monitor.happenings.next(Rebooted, since)
-        assert here.monitor.config is None
-
-
-async def test_an_opening_is_one_entry_and_a_lockdown_holds(tmp_path: Path) -> None:
+async def test_an_opening_is_one_entry_a_lockdown_holds_and_a_reset_device_enrols(tmp_path: Path) -> None:
     async with flat(tmp_path) as here, asyncio.timeout(WITHIN):
         assert (await ended(here, await order(here, name="open-relay", relay=2)))["result"] == "opened"
         await here.door.happenings.next(OpeningKept, 0)
@@ -113,6 +94,30 @@ async def test_an_opening_is_one_entry_and_a_lockdown_holds(tmp_path: Path) -> N
         (member,) = (await here.admin.get(f"/command-groups/{made['id']}/commands"))["items"]
         assert (await ended(here, member["id"]))["result"] == "opened"
         assert sum(isinstance(one, RelayOpened) for one in here.door.happenings._kept) == 2
+
+        # A reset device has nothing until its network says where to ask, and a window to enrol in.
+        autop = here.door._provisioning
+        assert isinstance(autop, AutopClient)
+        before = autop.url
+        window = (await here.admin.call("POST", "/enrolment-windows", {"mac": DOOR.text, "minutes": 60})).body
+        here.door._enrolment_url = window["enrolment_url"]
+        since = here.door.happenings.mark()
+        assert (await ended(here, await order(here, name="reset")))["state"] == "executed"
+        assert (await here.door.happenings.next(Rebooted, since)).reset
+        await here.door.happenings.next(ConfigFetched, since)
+        while here.door.config is None or here.door.config.account is None:
+            await here.door.poll()  # it does so hourly by itself after a bootstrap
+        await up(here, since)
+        assert autop.url not in (before, window["enrolment_url"])
+        items = (await here.admin.get("/enrolment-windows", site=here.site))["items"]
+        assert [item["id"] for item in items] == [window["id"]]  # the open one did, its URL is still good
+
+        since = here.monitor.happenings.mark()
+        assert (await ended(here, await order(here, MONITOR, name="reset")))["state"] == "executed"
+        await here.monitor.happenings.next(Rebooted, since)
+        assert here.monitor.config is None
+        items = (await here.admin.get("/enrolment-windows", site=here.site))["items"]
+        assert sorted(item["mac"] for item in items) == [DOOR.text, MONITOR.text]
 
 
 async def test_what_waits_survives_a_kill_and_reaches_the_device_when_it_comes_unless_it_expired(tmp_path: Path) -> None:

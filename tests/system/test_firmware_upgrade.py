@@ -167,7 +167,7 @@ async def test_devices_install_it_once_also_after_a_cut_and_with_a_silent_and_a_
             items = site.gateway.ask("GET", f"/upgrades/{upgrade}/devices")["items"]
             by_mac = {item["mac"]: item for item in items}
             assert [by_mac[mac.text]["downloads"] for mac in MACS] == [1, 1, 1]
-            assert by_mac[MACS[0].text]["reset"] == "waiting"
+            assert by_mac[MACS[0].text]["reset"] == "ordered"
             assert by_mac[MACS[0].text]["seen_version"] == NEW or by_mac[MACS[0].text]["result"]
             assert by_mac[MACS[1].text]["seen_version"] in (OLD, "")
 
