@@ -98,7 +98,7 @@ def test_a_stop_writes_what_was_added_up() -> None:
 
 def test_what_is_a_refusal_and_what_is_not() -> None:
     desk = Desk()
-    presence = PresenceBook(registered=lambda _: False, on_channel=lambda _: False, wall=lambda: 0.0)
+    presence = PresenceBook(registered=lambda _: False, heard=lambda _mac: None, wall=lambda: 0.0)
     metrics = Metrics("test")
     notes = AutopNotes(metrics, presence, desk.book)
     notes.answered(Outcome.SERVED, Reason.NONE, "192.0.2.1")
