@@ -11,12 +11,13 @@ from typing import Any
 import msgpack
 
 from tunnel.errors import Code, PeerError
-from tunnel.frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, RULES, Frame, FrameType
+from tunnel.frames import HEADER, HEADER_SIZE, MAX_STREAM_ID, RULES, TYPES, Frame, FrameType
 
 MAX_TEXT = 4_096
 MAX_ENTRIES = 256
 MAX_DEPTH = 8
 
+_DATA = int(FrameType.DATA)
 _U32 = struct.Struct("!I")
 _GOAWAY = struct.Struct("!IIII")
 
@@ -31,48 +32,75 @@ def encode(frame_type: FrameType, stream: int = 0, payload: bytes = b"", flags: 
 
 def data_header(stream: int, length: int, flags: int = 0) -> bytes:
     """The header of a DATA frame whose payload the caller sends right behind it, uncopied."""
-    return HEADER.pack(FrameType.DATA, flags, 0, stream, length)
+    return HEADER.pack(_DATA, flags, 0, stream, length)
 
 
 class Decoder:
     """Turns received bytes into frames. After a PeerError it is finished: the link must end."""
 
-    __slots__ = ("_buffer", "_need")
+    __slots__ = ("_data", "_position", "_started")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._need = HEADER_SIZE
+        self._data = b""
+        self._position = 0
+        self._started = bytearray()
+        """The beginning of a frame that is not whole yet."""
 
     @property
     def buffered(self) -> int:
-        """Bytes held of a frame not yet whole; never above 64 KiB + 12 between calls."""
-        return len(self._buffer)
+        """Bytes held of a frame not yet whole; never above 64 KiB + 12 once `next` gave None."""
+        return len(self._started)
+
+    def push(self, data: bytes) -> None:
+        """Bytes arrived. Take the frames with `next` until it gives None, before the next push."""
+        self._data = data
+        self._position = 0
+
+    def next(self) -> Frame | None:
+        """The next whole frame, None if there is none. Raises PeerError at the first header that breaks the wire table."""
+        data, position = self._data, self._position
+        if self._started:
+            return self._completed()
+        if len(data) - position >= HEADER_SIZE:
+            frame_type, flags, stream, length = _checked_header(data, position)
+            start = position + HEADER_SIZE
+            if len(data) - start >= length:
+                self._position = start + length
+                return Frame(frame_type, stream, data[start : start + length], flags)
+        self._started += memoryview(data)[position:]
+        self._data, self._position = b"", 0
+        return None
+
+    def _completed(self) -> Frame | None:
+        """The frame whose beginning waits, with what it lacks from the new bytes."""
+        started = self._started
+        if not self._more(HEADER_SIZE):
+            return None
+        frame_type, flags, stream, length = _checked_header(started, 0)
+        if not self._more(HEADER_SIZE + length):
+            return None
+        payload = bytes(memoryview(started)[HEADER_SIZE:])
+        self._started = bytearray()
+        return Frame(frame_type, stream, payload, flags)
+
+    def _more(self, size: int) -> bool:
+        """Bring what waits up to `size` bytes. False if there are not so many."""
+        lacks = size - len(self._started)
+        if lacks > 0:
+            part = memoryview(self._data)[self._position : self._position + lacks]
+            self._started += part
+            self._position += len(part)
+            return len(part) == lacks
+        return True
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes. Raises PeerError at the first header that breaks the wire table.
-
-        The iterator must be exhausted (or the link dropped) before the next call.
-        """
-        if self._buffer:
-            self._buffer += data
-            if len(self._buffer) < self._need:
-                return
-            data = bytes(self._buffer)
-            self._buffer.clear()
-        position, size = 0, len(data)
-        self._need = HEADER_SIZE
-        while size - position >= HEADER_SIZE:
-            frame_type, flags, stream, length = _checked_header(data, position)
-            end = position + HEADER_SIZE + length
-            if end > size:
-                self._need = HEADER_SIZE + length
-                break
-            yield Frame(frame_type, stream, data[position + HEADER_SIZE : end], flags)
-            position = end
-        self._buffer += memoryview(data)[position:]
+        """`push`, and every frame of `next`. The iterator must be exhausted (or the link dropped) before the next call."""
+        self.push(data)
+        while (frame := self.next()) is not None:
+            yield frame
 
 
-def _checked_header(data: bytes, position: int) -> tuple[FrameType, int, int, int]:
+def _checked_header(data: bytes | bytearray, position: int) -> tuple[FrameType, int, int, int]:
     type_byte, flags, reserved, stream, length = HEADER.unpack_from(data, position)
     rule = RULES.get(type_byte)
     if rule is None:
@@ -83,9 +111,9 @@ def _checked_header(data: bytes, position: int) -> tuple[FrameType, int, int, in
         raise PeerError(Code.PROTOCOL, "stream id does not fit the frame type")
     if not rule.least <= length <= rule.most:
         raise PeerError(Code.TOO_MUCH if length > rule.most else Code.PROTOCOL, "payload length not allowed for the frame type")
-    if type_byte == FrameType.DATA and not length and not flags:
+    if type_byte == _DATA and not length and not flags:
         raise PeerError(Code.PROTOCOL, "empty DATA without FIN")
-    return FrameType(type_byte), flags, stream, length
+    return TYPES[type_byte], flags, stream, length
 
 
 def pack_u32(value: int) -> bytes:

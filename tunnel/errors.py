@@ -16,6 +16,7 @@ class Code(IntEnum):
     TOO_MUCH = 7
     TIMEOUT = 8
     SHUTDOWN = 9
+    CLONED = 10
     SERVICE_REFUSED = 20
     TOO_MANY_STREAMS = 21
     OPEN_TIMEOUT = 22

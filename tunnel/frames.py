@@ -58,6 +58,7 @@ class Rule:
     flags: int = 0
 
 
+TYPES: dict[int, FrameType] = {int(kind): kind for kind in FrameType}
 RULES: dict[int, Rule] = {
     FrameType.CHALLENGE: Rule(1, MAX_HANDSHAKE, False),
     FrameType.HELLO: Rule(1, MAX_HANDSHAKE, False),
@@ -87,14 +88,28 @@ class Side(IntEnum):
         return Side(1 - self)
 
 
-@dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as read from the wire, its header already held against `RULES`."""
+    """One frame as read from the wire, its header already held against `RULES`.
 
-    type: FrameType
-    stream: int = 0
-    payload: bytes = b""
-    flags: int = 0
+    A plain class, as one is made for each frame: a frozen dataclass takes three times as long.
+    """
+
+    __slots__ = ("flags", "payload", "stream", "type")
+
+    def __init__(self, frame_type: FrameType, stream: int = 0, payload: bytes = b"", flags: int = 0) -> None:
+        self.type = frame_type
+        self.stream = stream
+        self.payload = payload
+        self.flags = flags
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Frame):
+            return NotImplemented
+        mine = (self.type, self.stream, self.payload, self.flags)
+        return mine == (other.type, other.stream, other.payload, other.flags)
+
+    def __repr__(self) -> str:
+        return f"Frame({self.type.name}, stream={self.stream}, {len(self.payload)} bytes, flags={self.flags})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +118,14 @@ class Limits:
 
     initial_window: int = 65_536
     max_window: int = 1_048_576
-    grown_windows: int = 4_194_304
-    """Bytes by which all windows of a link together may stand above the initial one."""
+    """Bytes of the largest window of one stream."""
+    least_window: int = 4_096
+    """Bytes of the smallest window of one stream, however many streams receive."""
+    most_together: int = 4_194_304
+    """Bytes that the windows of the streams that receive are meant to be together at most, and by which all windows of
+    a link together may stand above the initial one."""
+    least_together: int = 16_384
+    """Bytes below which the windows of the streams that receive do not shrink together, however long the path queues."""
     max_streams: int = 64
     max_unacked_events: int = 16
     max_control_frames: int = 1_024
@@ -114,4 +135,4 @@ class Limits:
     ping_spread: float = 0.2
     drain: float = 30.0
     queue_delay: float = 0.05
-    """Seconds by which the ping time may stand above its least before windows stop growing."""
+    """Seconds by which the windows may lengthen the ping time at most (`tunnel.pacing`)."""

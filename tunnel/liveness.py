@@ -1,7 +1,7 @@
 """Whether the other end is alive, and how far away it is (docs/tunnel-protocol.md section 6).
 
 Any received byte is life. One PING of ours is unanswered at most, so an answer is matched to its question by the counter
-in it; PINGs sent while data flows measure the round trip that windows grow by.
+in it; PINGs sent while data flows measure the round trip that windows follow (`tunnel.pacing`).
 """
 
 import struct
@@ -10,9 +10,8 @@ from enum import Enum
 from tunnel.errors import Code, PeerError
 
 _COUNTER = struct.Struct("!Q")
-PROBE_EVERY = 0.5
+PROBE_EVERY = 0.1
 """Least seconds between two PINGs that only measure."""
-_LEAST_CREEP = 1.02
 
 
 class Verdict(Enum):
@@ -26,7 +25,7 @@ class Verdict(Enum):
 class Liveness:
     """Silence and round trip of one link. `chance` in [0, 1) spreads the ping times of many links."""
 
-    __slots__ = ("_asked_at", "_counter", "_dead_after", "_heard_at", "_least", "_ping_after", "_waiting", "round_trip")
+    __slots__ = ("_asked_at", "_counter", "_dead_after", "_heard_at", "_ping_after", "_waiting", "round_trip")
 
     def __init__(self, now: float, ping_after: float, dead_after: float, spread: float, chance: float) -> None:
         self._heard_at = now
@@ -35,7 +34,6 @@ class Liveness:
         self._counter = 0
         self._waiting = False
         self._asked_at = float("-inf")
-        self._least = float("inf")
         self.round_trip: float | None = None
 
     @property
@@ -73,16 +71,11 @@ class Liveness:
         """Whether a measuring PING is due."""
         return not self._waiting and now - self._asked_at >= PROBE_EVERY
 
-    def answered(self, payload: bytes, now: float) -> None:
-        """PING+ACK arrived. Raises PeerError unless it answers the PING that waits."""
+    def answered(self, payload: bytes, now: float) -> float:
+        """PING+ACK arrived: the round trip in seconds. Raises PeerError unless it answers the PING that waits."""
         if not self._waiting or payload != _COUNTER.pack(self._counter):
             raise PeerError(Code.PROTOCOL, "PING answer that nobody waits for")
         self._waiting = False
-        self.round_trip = max(now - self._asked_at, 1e-6)
-        self._least = min(self.round_trip, self._least * _LEAST_CREEP)
-
-    def growth_trip(self, queue_delay: float) -> float | None:
-        """The round trip if windows may grow: it is known and the path does not merely queue. Else None."""
-        if self.round_trip is None or self.round_trip - self._least > queue_delay:
-            return None
-        return self.round_trip
+        trip = max(now - self._asked_at, 1e-6)
+        self.round_trip = trip
+        return trip

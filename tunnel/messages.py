@@ -7,6 +7,7 @@ ignored, so that a later version can add some.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from tunnel.codec import pack_map, unpack_map
@@ -16,6 +17,11 @@ from tunnel.frames import EVENT_ID_SIZE
 NAME = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
 AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 MAX_DEADLINE_MS = 3_600_000
+REMEMBERED = 64
+"""OPENs and OPENEDs of which both forms are remembered: the same few are said for every connection, and reading one costs more
+than all else that opens a stream."""
+SHORT = 300
+"""Bytes of the longest payload that is remembered."""
 SPKI_SIZE = 32
 
 
@@ -56,6 +62,20 @@ def map_field(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
+def _service(payload: bytes) -> str:
+    return text_field(unpack_map(payload), "service", NAME)
+
+
+@lru_cache(REMEMBERED)
+def _packed_service(service: str) -> bytes:
+    if not NAME.fullmatch(service):
+        raise ValueError("a service id is 1 to 64 of a-z 0-9 . _ -")
+    return pack_map({"service": service})
+
+
+_short_service = lru_cache(REMEMBERED)(_service)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """Payload of OPEN: the id of a service, never an address."""
@@ -63,13 +83,11 @@ class Open:
     service: str
 
     def pack(self) -> bytes:
-        if not NAME.fullmatch(self.service):
-            raise ValueError("a service id is 1 to 64 of a-z 0-9 . _ -")
-        return pack_map({"service": self.service})
+        return _packed_service(self.service)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Open":
-        return cls(text_field(unpack_map(payload), "service", NAME))
+        return cls(_short_service(payload) if len(payload) <= SHORT else _service(payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +101,32 @@ class Opened:
     spki: bytes = b""
 
     def pack(self) -> bytes:
-        if self.authority and not AUTHORITY.fullmatch(self.authority):
-            raise ValueError("an authority is host or host:port")
-        content: dict[str, Any] = {"authority": self.authority} if self.authority else {}
-        if self.spki:
-            content["spki"] = self.spki
-        return pack_map(content)
+        return _packed_opened(self)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Opened":
-        content = unpack_map(payload)
-        return cls(
-            text_field(content, "authority", AUTHORITY) if "authority" in content else "",
-            bytes_field(content, "spki", SPKI_SIZE) if "spki" in content else b"",
-        )
+        return _short_opened(payload) if len(payload) <= SHORT else _opened(payload)
+
+
+def _opened(payload: bytes) -> Opened:
+    content = unpack_map(payload)
+    return Opened(
+        text_field(content, "authority", AUTHORITY) if "authority" in content else "",
+        bytes_field(content, "spki", SPKI_SIZE) if "spki" in content else b"",
+    )
+
+
+@lru_cache(REMEMBERED)
+def _packed_opened(opened: Opened) -> bytes:
+    if opened.authority and not AUTHORITY.fullmatch(opened.authority):
+        raise ValueError("an authority is host or host:port")
+    content: dict[str, Any] = {"authority": opened.authority} if opened.authority else {}
+    if opened.spki:
+        content["spki"] = opened.spki
+    return pack_map(content)
+
+
+_short_opened = lru_cache(REMEMBERED)(_opened)
 
 
 @dataclass(frozen=True, slots=True)

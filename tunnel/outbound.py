@@ -2,6 +2,8 @@
 
 from collections import deque
 
+Piece = bytes | memoryview
+
 
 class Outbound:
     """A queue of bytes, first in first out. `size` is what it holds."""
@@ -9,27 +11,27 @@ class Outbound:
     __slots__ = ("_chunks", "finished", "size")
 
     def __init__(self) -> None:
-        self._chunks: deque[memoryview] = deque()
+        self._chunks: deque[Piece] = deque()
         self.size = 0
         self.finished = False
         """Whether nothing more will be pushed: FIN follows the last byte."""
 
     def push(self, data: bytes) -> None:
         if data:
-            self._chunks.append(memoryview(data))
+            self._chunks.append(data)
             self.size += len(data)
 
-    def pull(self, limit: int) -> list[memoryview]:
-        """At most `limit` bytes from the front, as uncopied pieces."""
-        pieces: list[memoryview] = []
+    def pull(self, limit: int, into: list[Piece]) -> None:
+        """Append at most `limit` bytes from the front to `into`, as uncopied pieces."""
         while limit and self._chunks:
             chunk = self._chunks[0]
-            if len(chunk) <= limit:
+            size = len(chunk)
+            if size <= limit:
                 self._chunks.popleft()
             else:
-                self._chunks[0] = chunk[limit:]
-                chunk = chunk[:limit]
-            pieces.append(chunk)
-            limit -= len(chunk)
-            self.size -= len(chunk)
-        return pieces
+                view = memoryview(chunk)
+                self._chunks[0] = view[limit:]
+                chunk, size = view[:limit], limit
+            into.append(chunk)
+            limit -= size
+            self.size -= size

@@ -1,15 +1,17 @@
 """Credit flow control of one direction of one stream (docs/tunnel-protocol.md section 5).
 
 Two halves that never meet in one process except in tests: what I may send (`SendWindow`), what the other end may send me
-(`ReceiveWindow`). Invariants, held by tests/stateful/test_mux.py: credit is never negative; granted minus received never
-exceeds the window; a consumed byte is granted again at the latest when half the window waits.
+(`ReceiveWindow`). Invariants, held by tests/stateful/test_mux.py: credit is never negative; what is granted, unread and
+taken but not granted again is the window's size together; a taken byte is granted again, or the window shrunk by it, at the
+latest when a quarter of the window waits.
 """
 
 from tunnel.errors import Code, LocalError, PeerError
 
 MAX_CREDIT = 2**31 - 1
-GROWTH_STEP = 16_384
-"""Bytes a window grows by at a time: small enough that growth stops near what the path can carry."""
+GRANT_SHARE = 4
+"""Credit goes back when one part in so many of the window was taken. With half, a quarter of the path stands idle on average,
+or the window must be half as large again and its bytes queue (docs/benchmarks.md)."""
 
 
 class SendWindow:
@@ -36,15 +38,13 @@ class SendWindow:
 class ReceiveWindow:
     """How many bytes the peer may still send, and when to let it send more."""
 
-    __slots__ = ("_consumed", "_granted_at", "_unread", "credit", "initial", "size")
+    __slots__ = ("_taken", "_unread", "credit", "size")
 
-    def __init__(self, initial: int, now: float) -> None:
-        self.initial = initial
+    def __init__(self, initial: int) -> None:
         self.size = initial
         self.credit = initial
         self._unread = 0
-        self._consumed = 0
-        self._granted_at = now
+        self._taken = 0
 
     @property
     def unread(self) -> int:
@@ -58,25 +58,21 @@ class ReceiveWindow:
         self.credit -= size
         self._unread += size
 
-    def consumed(self, size: int, now: float, round_trip: float | None, room: int) -> int:
-        """The application took `size` bytes. Returns the credit to grant now in a WINDOW frame, 0 for none yet.
-
-        `round_trip` is the measured ping time in seconds if windows may grow at present, else None; `room` is how many bytes
-        this window may grow by at most. A peer that used half a window in less than a round trip was held back
-        by the window, so the window grows by one step.
-        """
+    def consumed(self, size: int) -> bool:
+        """The application took `size` bytes. Whether it is time to `grant`."""
         if size > self._unread:
             raise LocalError("consumed more than received")
         self._unread -= size
-        self._consumed += size
-        if self._consumed * 2 < self.size:
-            return 0
-        grown = 0
-        if round_trip is not None and now - self._granted_at <= round_trip:
-            grown = min(GROWTH_STEP, room)
-        grant = self._consumed + grown
-        self.size += grown
+        self._taken += size
+        return self._taken * GRANT_SHARE >= self.size
+
+    def grant(self, wanted: int) -> int:
+        """The credit to give now in a WINDOW frame, 0 for none, so that the window gets nearer to `wanted` bytes (at least 1).
+
+        It grows at once, and shrinks by what was taken: credit that was given cannot be taken back.
+        """
+        grant = max(self._taken + wanted - self.size, 0)
+        self.size += grant - self._taken
         self.credit += grant
-        self._consumed = 0
-        self._granted_at = now
+        self._taken = 0
         return grant

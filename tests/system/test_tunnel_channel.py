@@ -14,10 +14,10 @@ import pytest
 
 from gateway.accept import AcceptLimits
 from registry.mac import MacAddress
-from tests.system.tunnel_site import MAC, Site, make_certificate, running, tunnel_site
+from tests.system.tunnel_site import MAC, Site, eventually, make_certificate, running, tunnel_site
 from tunnel.codec import Decoder, encode, pack_map, pack_u32, unpack_error
 from tunnel.errors import Code, LinkDown, StreamClosed
-from tunnel.frames import ALPN, HEADER, Frame, FrameType, Limits
+from tunnel.frames import ACK, ALPN, HEADER, Frame, FrameType, Limits
 from tunnel.handshake import AgentHandshake, Identity, Welcome
 from tunnel.messages import Open
 from tunnel.net.agent import backoff, client_context
@@ -37,10 +37,13 @@ class RawPeer:
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
-    async def connect(self, context: ssl.SSLContext | None = None) -> "RawPeer":
+    async def connect(self, context: ssl.SSLContext | None = None, source: str = "127.0.0.1") -> "RawPeer":
         tls = context or client_context(ca_file=self._site.certificate.chain)
         self.reader, self.writer = await asyncio.open_connection(
-            *self._site.channel_address, ssl=tls, server_hostname="localhost"
+            *self._site.channel_address,
+            ssl=tls,
+            server_hostname="localhost",
+            local_addr=(source, 0) if self._site.channel_address[0] == "127.0.0.1" else None,
         )
         return self
 
@@ -72,6 +75,10 @@ class RawPeer:
         assert frame is not None
         welcome = core.receive(frame)
         assert isinstance(welcome, Welcome)
+        ping = await self.frame()  # the gateway measures the path before there is anything on it
+        assert ping is not None
+        assert (ping.type, ping.flags) == (FrameType.PING, 0)
+        self.send(FrameType.PING, 0, ping.payload, ACK)
         return welcome
 
     async def last_words(self) -> list[tuple[FrameType, bytes]]:
@@ -455,6 +462,7 @@ async def test_a_link_that_is_silent_through_a_call_is_closed_and_a_busy_one_is_
         device = agent._link
         assert device is not None
         assert device._transport is not None
+        await eventually(lambda: link.round_trip is not None)
         if stalls:
             device._transport.pause_reading()
         with pytest.raises(TimeoutError):

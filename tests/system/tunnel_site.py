@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from autop.certificate import certified_macs
 from gateway.accept import AcceptLimits, Acceptor
 from gateway.handshakes import HandshakePlaces
 from gateway.tls import ServerTls
@@ -114,6 +115,10 @@ class Recorder:
         self.refused.append(reason)
         self._note()
 
+    def clone_suspected(self, mac: MacAddress, addresses: tuple[str, ...]) -> None:
+        self.channel.append(("cloned", mac, *addresses))
+        self._note()
+
     def event_failed(self, mac: MacAddress) -> None:
         self.channel.append(("event failed", mac))
         self._note()
@@ -184,12 +189,12 @@ class Site:
     def make_agent(
         self, services: Mapping[str, LocalService | tuple[str, int]], identity: Identity | None = None, **more: object
     ) -> Agent:
-        options: dict[str, object] = {"backoff_first": 0.05, "backoff_most": 0.2, "event_repeat": 0.2, **more}
+        options: dict[str, object] = {"backoff_first": 0.05, "backoff_most": 0.2, "event_repeat": 0.2}
+        options |= {"tls": client_context(ca_file=self.certificate.chain), **more}
         return Agent(
             host="127.0.0.1",
             port=self.channel_address[1],
             identity=identity or self.identity,
-            tls=client_context(ca_file=self.certificate.chain),
             server_name="localhost",
             entropy=os.urandom,
             services=services,
@@ -352,9 +357,11 @@ async def tunnel_site(
     deadlines: VisitorDeadlines | None = None,
     first_message: float = 5.0,
     server_tls: ServerTls | None = None,
+    device_ca: str | None = None,
     ports: Sequence[int] = (),
 ) -> AsyncIterator[Site]:
-    """A gateway with both listeners; with `page` also a device that serves it, connected. `ports`: of sessions without names."""
+    """A gateway with both listeners; with `page` also a device that serves it, connected. `ports`: of sessions without names.
+    `device_ca`: a PEM file, whose certificates may prove a device's MAC."""
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         certificate = make_certificate(folder)
@@ -371,12 +378,17 @@ async def tunnel_site(
             entropy=os.urandom,
             limits=limits,
             first_message=first_message,
+            certified=lambda connection: certified_macs(connection.getpeercert() or {}),
         )
         stack.push_async_callback(channel.stop, 0.0)
         handshakes = HandshakePlaces()
+        channel_tls = server_tls.context([ALPN]) if server_tls else server_context(certificate, ALPN)
+        if device_ca is not None:
+            channel_tls.verify_mode = ssl.CERT_OPTIONAL
+            channel_tls.load_verify_locations(device_ca)
         channel_door = Acceptor(
             connect=channel.connect,
-            tls=server_tls.context([ALPN]) if server_tls else server_context(certificate, ALPN),
+            tls=channel_tls,
             handshakes=handshakes,
             refused=recorder.channel_refused,
             limits=replace(accept_limits or AcceptLimits(), unsent_octets=NOTSENT_LOWAT, probe=False),

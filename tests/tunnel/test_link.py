@@ -7,8 +7,8 @@ import pytest
 
 from tunnel.codec import Decoder, encode
 from tunnel.errors import Code, PeerError, StreamClosed
-from tunnel.frames import Frame, FrameType, Limits, Side
-from tunnel.messages import Call, DeviceEvent, Opened, Result
+from tunnel.frames import ACK, Frame, FrameType, Limits, Side
+from tunnel.messages import Call, DeviceEvent, Open, Opened, Result
 from tunnel.mux import Mux
 from tunnel.net.link import Link
 from tunnel.net.pipe import HIGH, StreamPipe
@@ -73,6 +73,7 @@ def up(age: float = 0.0, limits: Limits | None = None) -> tuple[Link, Written, O
     link, transport, owner = Link(lambda _frame: None, lambda _error: None), Written(), Owner()
     link.connection_made(cast(asyncio.Transport, transport))
     mux = Mux(side=Side.GATEWAY, limits=limits or Limits(), entropy=bytes, now=now - age)
+    mux.outgoing(0)  # the first PING
     assert link.start(mux, owner)
     return link, transport, owner
 
@@ -167,4 +168,42 @@ async def test_before_the_handshake_ends_a_fault_is_told_to_the_one_who_waits() 
     assert [frame.type for frame in transport.frames()] == [FrameType.ERROR]
     mux = Mux(side=Side.GATEWAY, limits=Limits(), entropy=bytes, now=0.0)
     assert not link.start(mux, Owner()), "too late: it has ended"
+    link.connection_lost(None)
+
+
+async def test_frames_that_come_with_the_last_of_the_handshake_are_the_muxs() -> None:
+    now = asyncio.get_running_loop().time()
+    seen: list[FrameType] = []
+    owner, transport = Owner(), Written()
+
+    def on_frame(frame: Frame) -> None:
+        seen.append(frame.type)
+        assert link.start(Mux(side=Side.AGENT, limits=Limits(), entropy=bytes, now=now), owner)
+
+    link = Link(on_frame, lambda _error: None)
+    link.connection_made(cast(asyncio.Transport, transport))
+    rest = encode(FrameType.PING, 0, b"question") + encode(FrameType.OPEN, 1, Open("web").pack())
+    link.data_received(encode(FrameType.WELCOME, 0, b"\x80") + rest[:-3])
+    link.data_received(rest[-3:])
+    await turn()
+    assert seen == [FrameType.WELCOME]
+    answers = [(frame.type, frame.flags) for frame in transport.frames()]
+    assert answers == [(FrameType.PING, 0), (FrameType.PING, ACK), (FrameType.RST, 0)]
+    link.connection_lost(None)
+
+
+@pytest.mark.parametrize("broken", [encode(FrameType.PING, 0, bytes(8), ACK), b"\xff" * 12])
+async def test_a_fault_right_behind_the_handshake_ends_the_link(broken: bytes) -> None:
+    now = asyncio.get_running_loop().time()
+    owner, transport = Owner(), Written()
+
+    def on_frame(_frame: Frame) -> None:
+        link.start(Mux(side=Side.AGENT, limits=Limits(), entropy=bytes, now=now), owner)
+
+    link = Link(on_frame, lambda _error: None)
+    link.connection_made(cast(asyncio.Transport, transport))
+    link.data_received(encode(FrameType.WELCOME, 0, b"\x80") + broken)
+    await turn()
+    assert [end.code for end in owner.ends] == [Code.PROTOCOL]
+    assert transport.frames()[-1].type is FrameType.ERROR
     link.connection_lost(None)

@@ -1,5 +1,7 @@
 """The mux alone: what each frame does, whose fault what is, order and bounds of what goes out."""
 
+import math
+
 import pytest
 
 from tunnel.codec import Decoder, encode, pack_error, pack_goaway, pack_u32, unpack_error, unpack_goaway, unpack_u32
@@ -27,7 +29,12 @@ ID = b"0123456789abcdef"
 
 
 def made(side: Side = Side.GATEWAY, limits: Limits | None = None, peer_streams: int | None = None) -> Mux:
-    return Mux(side=side, limits=limits or Limits(), entropy=lambda n: b"\x80" + bytes(n - 1), now=0.0, peer_streams=peer_streams)
+    """A mux whose first PING is answered already, after a tenth of a second."""
+    mux = Mux(side=side, limits=limits or Limits(), entropy=lambda n: b"\x80" + bytes(n - 1), now=-0.1, peer_streams=peer_streams)
+    (ping,) = sent(mux)
+    give(mux, FrameType.PING, 0, ping.payload, ACK)
+    mux.feed(b"", 0.0)
+    return mux
 
 
 def sent(mux: Mux, room: int = 10**9) -> list[Frame]:
@@ -281,7 +288,7 @@ def test_a_lost_transport_ends_every_stream_once() -> None:
     mux.lost()
     mux.lost()
     assert mux.take() == [StreamEnded(stream, 0), LinkFailed(0, "connection lost", by_peer=True)]
-    assert mux.next_deadline() is None
+    assert mux.next_deadline() == math.inf
     mux.on_deadline(100.0)
     assert mux.take() == []
     with pytest.raises(LocalError):
@@ -355,36 +362,58 @@ def test_fin_travels_on_the_last_data() -> None:
 # ---- windows, time, goodbye ----------------------------------------------------------------------------------
 
 
-def test_consumed_bytes_are_granted_again_at_half() -> None:
+def grants(mux: Mux) -> dict[int, int]:
+    return {frame.stream: unpack_u32(frame.payload) for frame in sent(mux) if frame.type is FrameType.WINDOW}
+
+
+def test_consumed_bytes_are_granted_again_at_a_quarter() -> None:
     mux, stream = opened()
     give(mux, FrameType.DATA, stream, bytes(40_000))
-    mux.consumed(stream, 30_000, 1.0)
-    assert sent(mux) == []
-    mux.consumed(stream, 10_000, 1.0)
-    grants = [unpack_u32(frame.payload) for frame in sent(mux) if frame.type is FrameType.WINDOW]
-    assert grants == [40_000]
+    assert not mux.consumed(stream, 16_000, 1.0)
+    assert grants(mux) == {}
+    assert mux.consumed(stream, 384, 1.0)
+    assert grants(mux) == {stream: 16_384}
+
+
+def test_a_peer_that_windows_hold_back_gets_larger_ones_and_a_path_that_queues_smaller_ones() -> None:
+    mux, stream = opened()
+    now, sizes = 0.0, []
+    for trip in (0.1, 0.1, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3):
+        may_send = mux.credits(stream)[1]
+        for start in range(0, may_send, 65_536):
+            give(mux, FrameType.DATA, stream, bytes(min(65_536, may_send - start)))
+        mux.consumed(stream, may_send, now)
+        ping = next(frame for frame in sent(mux) if frame.type is FrameType.PING)
+        now += trip
+        give(mux, FrameType.PING, 0, ping.payload, ACK, now=now)
+        sizes.append(mux.credits(stream)[1])
+        now += 0.1
+    assert sizes[0] == 65_536
+    assert sizes[0] < sizes[2] < sizes[4] > sizes[8]
+    assert not mux.failed
 
 
 def test_windows_of_a_link_grow_together_only_so_far() -> None:
-    mux = made(limits=Limits(grown_windows=20_000))
-    streams = [mux.open("web", 0.0), mux.open("web", 0.0)]
+    mux = made(limits=Limits(initial_window=10_000, max_window=30_000, most_together=35_000))
+    streams = [mux.open("web", 0.0) for _ in range(4)]
     for stream in streams:
         give(mux, FrameType.OPENED, stream, EMPTY)
-    give(mux, FrameType.DATA, streams[0], bytes(40_000))
-    mux.consumed(streams[0], 40_000, 100.0)
-    ping = next(frame for frame in sent(mux) if frame.type is FrameType.PING)
-    give(mux, FrameType.PING, 0, ping.payload, ACK, now=100.5)
-    for stream in streams:
-        give(mux, FrameType.DATA, stream, bytes(40_000) if stream == streams[1] else bytes(60_000))
-    mux.consumed(streams[0], 40_000, 100.4)
-    mux.consumed(streams[1], 40_000, 0.2)
-    grants = {frame.stream: unpack_u32(frame.payload) for frame in sent(mux) if frame.type is FrameType.WINDOW}
-    assert grants == {streams[0]: 40_000 + 16_384, streams[1]: 40_000 + 20_000 - 16_384}
+    now = 0.0
+    for stream in streams:  # one after the other, so that each has the link to itself
+        for _ in range(12):
+            may_send = mux.credits(stream)[1]
+            give(mux, FrameType.DATA, stream, bytes(may_send))
+            mux.consumed(stream, may_send, now)
+            pings = [frame for frame in sent(mux) if frame.type is FrameType.PING]
+            now += 0.1
+            for ping in pings:
+                give(mux, FrameType.PING, 0, ping.payload, ACK, now=now)
+    sizes = [mux.credits(stream)[1] for stream in streams]
+    assert sizes == [30_000, 25_000, 10_000, 10_000]
     mux.reset(streams[0], Code.NO_ERROR)
-    give(mux, FrameType.DATA, streams[1], bytes(50_000))
-    mux.consumed(streams[1], 50_000, 0.4)
-    grants = {frame.stream: unpack_u32(frame.payload) for frame in sent(mux) if frame.type is FrameType.WINDOW}
-    assert grants == {streams[1]: 50_000 + 16_384}, "what an ended stream had grown is free again"
+    give(mux, FrameType.DATA, streams[3], bytes(10_000))
+    mux.consumed(streams[3], 10_000, now)
+    assert mux.credits(streams[3])[1] == 30_000, "what an ended stream had grown is free again"
 
 
 def test_silence_is_asked_then_ended() -> None:
@@ -392,7 +421,7 @@ def test_silence_is_asked_then_ended() -> None:
     assert mux.next_deadline() == pytest.approx(25.0, abs=0.1)
     mux.on_deadline(25.1)
     assert [frame.type for frame in sent(mux)] == [FrameType.PING]
-    mux.heard(40.0)
+    mux.feed(b"", 40.0)
     assert mux.next_deadline() == 100.0
     mux.on_deadline(100.0)
     assert fault(mux) is Code.TIMEOUT
@@ -418,7 +447,7 @@ def test_goaway_refuses_new_streams_lets_old_ones_run_and_ends() -> None:
         agent.open("web", 0.0)
     agent.accept(1)
     assert [frame.type for frame in sent(agent)] == [FrameType.OPENED]
-    agent.heard(120.0)
+    agent.feed(b"", 120.0)
     assert agent.next_deadline() == 130.0
     agent.on_deadline(130.0)
     assert fault(agent) is Code.SHUTDOWN
@@ -440,13 +469,13 @@ def test_the_peers_goaway_ends_streams_it_never_saw() -> None:
 def test_an_event_is_acknowledged_once_it_is_kept() -> None:
     gateway, agent = made(), made(Side.AGENT)
     event = DeviceEvent(ID, "relay.opened", {"relay": 1})
-    agent.send_event(event)
+    agent.talk.send_event(event)
     for frame in sent(agent):
         gateway.receive(frame, 0.0)
         gateway.receive(frame, 0.0)
     assert gateway.take() == [EventArrived(event)], "a repeat of one that waits is no second event"
-    gateway.acknowledge(ID)
-    gateway.acknowledge(ID)
+    gateway.talk.acknowledge(ID)
+    gateway.talk.acknowledge(ID)
     acks = sent(gateway)
     assert [(frame.type, frame.flags, unpack_id(frame.payload)) for frame in acks] == [(FrameType.EVENT, ACK, ID)]
     agent.receive(acks[0], 0.0)
@@ -457,7 +486,7 @@ def test_an_event_that_was_not_kept_may_come_again() -> None:
     gateway = made()
     payload = DeviceEvent(ID, "x", {}).pack()
     give(gateway, FrameType.EVENT, 0, payload)
-    gateway.forget_event(ID)
+    gateway.talk.forget_event(ID)
     give(gateway, FrameType.EVENT, 0, payload)
     assert len(gateway.take()) == 2
     assert sent(gateway) == []
@@ -473,13 +502,13 @@ def test_too_many_events_unacknowledged() -> None:
 def test_a_call_and_its_result() -> None:
     gateway, agent = made(), made(Side.AGENT)
     call = Call(ID, "reboot", {"delay": 1}, 5000)
-    gateway.send_call(call)
+    gateway.talk.send_call(call)
     for frame in sent(gateway):
         agent.receive(frame, 0.0)
     assert agent.take() == [CallArrived(call)]
     result = Result(ID, False, {"error": "busy"})
-    agent.send_result(result)
-    agent.send_result(result)
+    agent.talk.send_result(result)
+    agent.talk.send_result(result)
     frames = sent(agent)
     assert len(frames) == 1
     gateway.receive(frames[0], 0.0)

@@ -6,9 +6,10 @@ Connections are accepted, and brought through TLS, by the node: it calls `connec
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from registry.mac import MacAddress
+from tunnel.clones import CloneWatch
 from tunnel.errors import Code, PeerError
 from tunnel.frames import ALPN, KEY_SIZE, Frame, Limits, Side
 from tunnel.handshake import GatewayHandshake
@@ -23,7 +24,8 @@ class ChannelListener:
 
     `certificate_sha256(connection)` is the SHA-256 of the DER of the certificate that this connection was shown, which the
     handshake's proofs cover. `entropy(n)` gives n random bytes. `first_message` is the deadline of the whole handshake after
-    TLS, in seconds.
+    TLS, in seconds. `certified(connection)` gives the MACs that a connection's client certificate speaks for: such a device needs
+    no key, though it must be known.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class ChannelListener:
         entropy: Callable[[int], bytes],
         limits: Limits | None = None,
         first_message: float = 30.0,
+        certified: Callable[[ssl.SSLObject], Collection[MacAddress]] = lambda _connection: (),
     ) -> None:
         self._certificate_sha256 = certificate_sha256
         self._keys = keys
@@ -46,6 +49,8 @@ class ChannelListener:
         self._entropy = entropy
         self._limits = limits or Limits()
         self._first_message = first_message
+        self._certified = certified
+        self._clones = CloneWatch()
         self._dummy_key = entropy(KEY_SIZE)
         self._links: dict[MacAddress, DeviceLink] = {}
         self._all: set[DeviceLink] = set()
@@ -133,7 +138,9 @@ class ChannelListener:
             key = await self._keys.channel_key(mac)
         except Exception:  # a store that is down is no verdict on the device
             raise PeerError(Code.INTERNAL, "try again later") from None
-        handshake.key_found(key)
+        handshake.key_found(key, certified=mac in self._certified(tls))
+        if self._clones.refuses(mac, asyncio.get_running_loop().time()):
+            raise PeerError(Code.CLONED, "two devices use this MAC")
         generation = await self._generations.next_generation(mac)
         self._establish(link, handshake, mac, generation, seat)
 
@@ -164,6 +171,8 @@ class ChannelListener:
             older.replaced = True
             if older.leaving:
                 return  # draining: its streams run out beside the new link
+            if addresses := self._clones.replaced(mac, older.address, made.address, asyncio.get_running_loop().time()):
+                self._observer.clone_suspected(mac, addresses)
             older.close(Code.REPLACED, "a newer link of this device is up")
 
     def _ended(self, link: DeviceLink, reason: str) -> None:

@@ -15,6 +15,8 @@ from tunnel.net.ports import EventSink
 from tunnel.outputs import LinkFailed, PeerLeaving
 
 MAX_OPEN_CALLS = 16
+WORDS = ("silence", "drained")
+"""Ends that say more than their code's name."""
 LEAST_SILENCE = 1.0
 """Seconds: a call that is to be answered sooner says nothing about its link."""
 
@@ -172,10 +174,12 @@ class DeviceLink:
                 waiting.answer.set_exception(LinkDown("the link ended before the device answered"))
         if self.replaced:
             reason = "replaced"
-        elif failure.code == Code.NO_ERROR:
-            reason = "lost"
+        elif failure.by_peer:
+            reason = "lost" if failure.code == Code.NO_ERROR else "peer-error"
+        elif failure.code in set(Code):
+            reason = failure.text if failure.text in WORDS else Code(failure.code).name.lower().replace("_", "-")
         else:
-            reason = failure.text if not failure.by_peer else "peer-error"
+            reason = "internal"
         self._ended(self, reason)
 
     async def _keep(self) -> None:

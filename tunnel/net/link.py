@@ -6,6 +6,7 @@ TLS state and a few hundred bytes.
 """
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from tunnel.errors import Code, PeerError
 from tunnel.frames import Frame, FrameType
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.mux import Mux
-from tunnel.net.pipe import LOW, StreamPipe
+from tunnel.net.pipe import LOW, StreamEnd, StreamPipe
 from tunnel.outputs import (
     CallArrived,
     DataReceived,
@@ -34,9 +35,9 @@ from tunnel.outputs import (
 
 TLS_DEADLINE = 10.0
 """Seconds for a TLS handshake (DESIGN.md section 6), and for TLS's farewell."""
-TLS_BUFFER = 16_384
-BATCH = 32_768
-"""Bytes taken from the mux at a time. With TLS_BUFFER, one frame of overshoot and the loop's 64 KiB: 128 KiB queued in all."""
+TLS_BUFFER = 32_768
+BATCH = 65_536
+"""Bytes taken from the mux at a time. With TLS_BUFFER and one frame of overshoot: less than 128 KiB queued in all."""
 WRITE_DEADLINE = 30.0
 """Seconds a peer may leave our bytes untaken."""
 FAREWELL = 1.0
@@ -79,7 +80,7 @@ class Link(asyncio.Protocol):
         "_armed_for",
         "_blocked",
         "_decoder",
-        "_flushing",
+        "_ends",
         "_loop",
         "_made",
         "_mux",
@@ -87,11 +88,11 @@ class Link(asyncio.Protocol):
         "_on_lost",
         "_owner",
         "_paused_at",
-        "_pipes",
         "_timer",
         "_transport",
         "bytes_in",
         "bytes_out",
+        "flushing",
     )
 
     def __init__(
@@ -108,10 +109,10 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._mux: Mux | None = None
         self._owner: LinkOwner | None = None
-        self._pipes: dict[int, StreamPipe] = {}
-        self._blocked: set[StreamPipe] = set()
+        self._ends: dict[int, StreamEnd] = {}
+        self._blocked: set[StreamEnd] = set()
         self._paused_at: float | None = None
-        self._flushing = False
+        self.flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = 0.0  # the handle cannot be asked: for a deadline that is now, uvloop's has no when()
         self.bytes_in = 0
@@ -129,21 +130,25 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.bytes_in += len(data)
-        now = self._loop.time()
-        if self._mux is not None:
-            self._mux.heard(now)
+        mux = self._mux
+        if mux is not None:
+            mux.feed(data, self._loop.time())
+            self._deliver()
+            if not self.flushing and (mux.pending or mux.next_deadline() < self._armed_for):
+                self.flush_soon()
+            return
         try:
-            for frame in self._decoder.feed(data):
-                if self._mux is not None:
-                    self._mux.receive(frame, now)
-                elif self._on_frame is not None:
+            self._decoder.push(data)
+            while (self._on_frame or self._mux) and (frame := self._decoder.next()) is not None:
+                if self._on_frame is not None:
                     self._on_frame(frame)
-                else:
-                    return
+                elif self._mux is not None:  # the frame before was WELCOME, and more came with it
+                    self._mux.receive(frame, self._loop.time())
         except PeerError as error:
             self.fail(error)
         self._deliver()
-        self._flush()
+        if self._mux is not None:
+            self.flush_soon()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
@@ -182,9 +187,11 @@ class Link(asyncio.Protocol):
         """The handshake is done: from here on the mux reads and `owner` hears. False if the connection is gone already."""
         if self._transport is None or self._on_lost is None:
             return False
+        mux.begin_with(self._decoder)
         self._mux, self._owner = mux, owner
         self._on_frame = self._on_lost = None
         self._arm()
+        self.flush_soon()
         return True
 
     def fail(self, error: PeerError) -> None:
@@ -204,7 +211,7 @@ class Link(asyncio.Protocol):
 
     @property
     def open_streams(self) -> int:
-        return len(self._pipes)
+        return len(self._ends)
 
     @property
     def queued(self) -> int:
@@ -228,66 +235,69 @@ class Link(asyncio.Protocol):
 
     def open(self, service: str) -> StreamPipe:
         """Open a stream. Raises LocalError if the link takes no new ones."""
-        stream = self._running().open(service, self._loop.time())
-        pipe = self._pipes[stream] = StreamPipe(self, stream)
-        self._soon()
+        mux = self._running()
+        stream = mux.open(service, self._loop.time())
+        pipe = self._ends[stream] = StreamPipe(self, mux, stream)
+        self.flush_soon()
         return pipe
 
     def send_event(self, event: DeviceEvent) -> None:
-        self._running().send_event(event)
-        self._soon()
+        self._running().talk.send_event(event)
+        self.flush_soon()
 
     def acknowledge(self, event_id: bytes) -> None:
-        self._running().acknowledge(event_id)
-        self._soon()
+        self._running().talk.acknowledge(event_id)
+        self.flush_soon()
 
     def forget_event(self, event_id: bytes) -> None:
-        self._running().forget_event(event_id)
+        self._running().talk.forget_event(event_id)
 
     def send_call(self, call: Call) -> None:
-        self._running().send_call(call)
-        self._soon()
+        self._running().talk.send_call(call)
+        self.flush_soon()
 
     def probe(self) -> None:
         """PING, unless one is on its way."""
         self._running().probe(self._loop.time())
-        self._soon()
+        self.flush_soon()
 
     def send_result(self, result: Result) -> None:
-        self._running().send_result(result)
-        self._soon()
+        self._running().talk.send_result(result)
+        self.flush_soon()
 
     def go_away(self, code: Code, retry_after: float, jitter: float) -> None:
         """Drain (protocol section 7)."""
         self._running().go_away(code, retry_after, jitter, self._loop.time())
-        self._soon()
+        self.flush_soon()
 
     # ---- PipeLink -------------------------------------------------------------------------------------------
 
     def write_stream(self, stream: int, data: bytes) -> int:
-        mux = self._running()
-        mux.write(stream, data)
-        self._soon()
-        return mux.queued(stream)
+        queued = self._running().write(stream, data)
+        self.flush_soon()
+        return queued
 
     def finish_stream(self, stream: int) -> None:
         self._running().finish(stream)
-        self._soon()
+        self.flush_soon()
 
     def reset_stream(self, stream: int, code: Code) -> None:
         self._running().reset(stream, code)
-        self._soon()
+        self.flush_soon()
 
     def consumed(self, stream: int, size: int) -> None:
-        self._running().consumed(stream, size, self._loop.time())
-        self._soon()
+        if self._running().consumed(stream, size, self._loop.time()):
+            self.flush_soon()
 
     def accept_stream(self, stream: int, authority: str, spki: bytes) -> None:
         self._running().accept(stream, authority, spki)
-        self._soon()
+        self.flush_soon()
 
-    def wait_writable(self, pipe: StreamPipe) -> None:
-        self._blocked.add(pipe)
+    def wait_writable(self, end: StreamEnd) -> None:
+        self._blocked.add(end)
+
+    def hand_over(self, end: StreamEnd) -> None:
+        self._ends[end.stream] = end
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
@@ -295,14 +305,14 @@ class Link(asyncio.Protocol):
         assert self._mux is not None, "start comes first"
         return self._mux
 
-    def _soon(self) -> None:
+    def flush_soon(self) -> None:
         """Write at the end of this turn of the loop, so that many small writes make one TLS record."""
-        if not self._flushing:
-            self._flushing = True
+        if not self.flushing:
+            self.flushing = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flushing = False
+        self.flushing = False
         mux = self._mux
         if mux is None:
             return
@@ -313,13 +323,14 @@ class Link(asyncio.Protocol):
             batch = b"".join(pieces)
             self.bytes_out += len(batch)
             self._transport.write(batch)
-        for pipe in [p for p in self._blocked if mux.queued(p.stream) <= LOW]:
-            self._blocked.discard(pipe)
-            pipe.now_writable()
+        if self._blocked:
+            for end in [one for one in self._blocked if mux.queued(one.stream) <= LOW]:
+                self._blocked.discard(end)
+                end.now_writable()
         self._deliver()
         if mux.failed is not None:
             self._close()
-        else:
+        elif self._timer is None or mux.next_deadline() < self._armed_for:
             self._arm()
 
     def _deliver(self) -> None:
@@ -329,22 +340,23 @@ class Link(asyncio.Protocol):
             return
         while outputs := mux.take():
             for output in outputs:
-                self._act(owner, output)
+                if type(output) is DataReceived:
+                    self._ends[output.stream].now_received(output.data)
+                else:
+                    self._act(owner, output)
 
     def _act(self, owner: LinkOwner, output: Output) -> None:
         match output:
-            case DataReceived(stream, data):
-                self._pipes[stream].now_received(data)
             case StreamOpened(stream, authority, spki):
-                self._pipes[stream].now_opened(authority, spki)
+                self._ends[stream].now_opened(authority, spki)
             case StreamFinished(stream):
-                self._pipes[stream].now_finished()
+                self._ends[stream].now_finished()
             case StreamEnded(stream, code, clean):
-                pipe = self._pipes.pop(stream)
-                self._blocked.discard(pipe)
-                pipe.now_ended(code, clean)
+                end = self._ends.pop(stream)
+                self._blocked.discard(end)
+                end.now_ended(code, clean)
             case StreamOffered(stream, service):
-                pipe = self._pipes[stream] = StreamPipe(self, stream)
+                pipe = self._ends[stream] = StreamPipe(self, self._running(), stream)
                 owner.stream_offered(self, pipe, service)
             case EventArrived(event):
                 owner.event_arrived(self, event)
@@ -357,25 +369,25 @@ class Link(asyncio.Protocol):
             case PeerLeaving():
                 owner.peer_leaving(self, output)
             case LinkFailed():
-                self._soon()
+                self.flush_soon()
                 owner.link_ended(self, output)
 
     def _arm(self) -> None:
         """One timer for the earliest deadline. A deadline that moved away lets it fire early and look again: that is
         cheaper than a new timer for each received byte."""
         deadline = self._deadline()
-        if deadline is None or self._transport is None:
+        if deadline == math.inf or self._transport is None:
             self._cut_timer()
         elif self._timer is None or deadline < self._armed_for:
             self._cut_timer()
             self._armed_for = deadline
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
-    def _deadline(self) -> float | None:
-        deadline = self._mux.next_deadline() if self._mux is not None else None
-        if deadline is not None and self._paused_at is not None:
-            deadline = min(deadline, self._paused_at + WRITE_DEADLINE)
-        return deadline
+    def _deadline(self) -> float:
+        if self._mux is None or self._mux.failed is not None:
+            return math.inf
+        deadline = self._mux.next_deadline()
+        return deadline if self._paused_at is None else min(deadline, self._paused_at + WRITE_DEADLINE)
 
     def _on_timer(self) -> None:
         self._timer = None

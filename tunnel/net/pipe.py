@@ -5,6 +5,7 @@ from collections import deque
 from typing import Protocol
 
 from tunnel.errors import Code, StreamClosed
+from tunnel.mux import Mux
 
 HIGH = 65_536
 """Bytes of one stream that may wait for credit before `write` waits."""
@@ -12,7 +13,11 @@ LOW = 16_384
 
 
 class PipeLink(Protocol):
-    """What a pipe needs of its link."""
+    """What a pipe needs of its link. Who counts microseconds asks the mux itself, and `flush_soon` unless it is `flushing`."""
+
+    flushing: bool
+
+    def flush_soon(self) -> None: ...
 
     def write_stream(self, stream: int, data: bytes) -> int:
         """Queue bytes; returns how many wait now."""
@@ -26,18 +31,54 @@ class PipeLink(Protocol):
 
     def accept_stream(self, stream: int, authority: str, spki: bytes) -> None: ...
 
-    def wait_writable(self, pipe: "StreamPipe") -> None:
-        """Call `pipe.now_writable()` once at most LOW bytes of it wait."""
+    def wait_writable(self, end: "StreamEnd") -> None:
+        """Call `end.now_writable()` once at most LOW bytes of its stream wait."""
         ...
+
+    def hand_over(self, end: "StreamEnd") -> None:
+        """Tell this one from now on what happens to its stream."""
+        ...
+
+
+class StreamEnd(Protocol):
+    """Who is told what happens to a stream."""
+
+    @property
+    def stream(self) -> int: ...
+
+    def now_opened(self, authority: str, spki: bytes) -> None: ...
+
+    def now_received(self, data: bytes) -> None:
+        """Bytes arrived: `consumed` must follow once they are taken."""
+        ...
+
+    def now_finished(self) -> None: ...
+
+    def now_ended(self, code: int, clean: bool) -> None: ...
+
+    def now_writable(self) -> None: ...
 
 
 class StreamPipe:
     """One end of a stream. One task may read while another writes; not two of a kind."""
 
-    __slots__ = ("_chunks", "_finished", "_link", "_opened", "_reading", "_writing", "authority", "ended", "spki", "stream")
+    __slots__ = (
+        "_chunks",
+        "_finished",
+        "_opened",
+        "_reading",
+        "_writing",
+        "authority",
+        "ended",
+        "link",
+        "mux",
+        "spki",
+        "stream",
+    )
 
-    def __init__(self, link: PipeLink, stream: int) -> None:
-        self._link = link
+    def __init__(self, link: PipeLink, mux: Mux, stream: int) -> None:
+        self.link = link
+        self.mux = mux
         self.stream = stream
         self.authority = ""
         self.spki = b""
@@ -71,7 +112,7 @@ class StreamPipe:
                 raise self.ended
             await self._wait_reading()
         data = self._chunks.popleft()
-        self._link.consumed(self.stream, len(data))
+        self.link.consumed(self.stream, len(data))
         return data
 
     async def write(self, data: bytes) -> None:
@@ -80,7 +121,7 @@ class StreamPipe:
             if self.ended:
                 raise self.ended
             part = data[start : start + HIGH] if len(data) > HIGH else data
-            if self._link.write_stream(self.stream, part) > HIGH:
+            if self.link.write_stream(self.stream, part) > HIGH:
                 await self._wait_writing()
         if self.ended:
             raise self.ended
@@ -88,18 +129,30 @@ class StreamPipe:
     def finish(self) -> None:
         """No more bytes from here; reading goes on. May be called again."""
         if not self.ended:
-            self._link.finish_stream(self.stream)
+            self.link.finish_stream(self.stream)
 
     def reset(self, code: Code = Code.CANCELLED) -> None:
         """End both directions now. Nothing happens on a stream that is over."""
         if not self.ended:
-            self._link.reset_stream(self.stream, code)
+            self.link.reset_stream(self.stream, code)
             self.now_ended(code, False)
 
     def accept(self, authority: str = "", spki: bytes = b"") -> None:
         """Answer an offered stream: the service is connected."""
         if not self.ended:
-            self._link.accept_stream(self.stream, authority, spki)
+            self.link.accept_stream(self.stream, authority, spki)
+
+    def hand_over(self, end: StreamEnd) -> None:
+        """Let another one have the stream, from the first byte that was not read. What happened already it is told at once."""
+        ended = self.ended
+        if ended is None:
+            self.link.hand_over(end)
+        while self._chunks:
+            end.now_received(self._chunks.popleft())
+        if self._finished:
+            end.now_finished()
+        if ended is not None:
+            end.now_ended(ended.code, ended.code == Code.NO_ERROR)
 
     # ---- for the link ---------------------------------------------------------------------------------------
 
@@ -144,7 +197,7 @@ class StreamPipe:
 
     async def _wait_writing(self) -> None:
         self._writing = asyncio.get_running_loop().create_future()
-        self._link.wait_writable(self)
+        self.link.wait_writable(self)
         try:
             await self._writing
         finally:

@@ -63,11 +63,16 @@ class ChannelObserver(Protocol):
     def link_up(self, mac: MacAddress, generation: int) -> None: ...
 
     def link_down(self, mac: MacAddress, generation: int, reason: str) -> None:
-        """`reason` is a word: "replaced" (a newer link is up: the device is not offline), "lost", "silence", an error's name."""
+        """`reason` is a word: "replaced" (a newer link is up: the device is not offline), "lost" (without a word), "silence",
+        "drained", "peer-error" (the device said why), else the name of the error that we sent: the device's fault, or ours."""
         ...
 
     def channel_refused(self, reason: str) -> None:
         """A connection that came to nothing after TLS: version, handshake-timeout, not-authorised, protocol, gone, ..."""
+        ...
+
+    def clone_suspected(self, mac: MacAddress, addresses: tuple[str, ...]) -> None:
+        """Links that proved this MAC evict each other in turn from these addresses; further ones are refused for a while."""
         ...
 
     def event_failed(self, mac: MacAddress) -> None:
