@@ -21,6 +21,7 @@ from admin_api.bootstrap import add_admin_token
 from admin_api.net.server import AdminServer
 from admin_api.ports import AdminPorts
 from autop.catalogue import known_models
+from autop.certificate import certified_macs
 from autop.net.configurations import Configurations
 from autop.net.known_files import KnownFiles
 from autop.net.listener import AutopListener
@@ -251,13 +252,14 @@ class Node:
             events=DeviceEvents(
                 door_log, refused=lambda reason: self.metrics.device_events_refused.labels(reason).inc(), clock=monotonic
             ),
-            observer=ChannelNotes(self.metrics, presence, lambda mac: commands.came(mac)),
+            observer=ChannelNotes(self.metrics, presence, logbook, lambda mac: commands.came(mac)),
+            certified=lambda connection: certified_macs(connection.getpeercert() or {}),
             entropy=entropy,
             limits=CHANNEL_LIMITS,
         )
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
         limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
-        await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN]), limits=limits)
+        await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN], config.tls.device_ca), limits=limits)
         Revocation(
             read_model,
             end_channel=lambda mac: _end(channel.link(mac)),

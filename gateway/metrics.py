@@ -127,7 +127,11 @@ class Metrics:
 
     def _add_tunnel(self) -> None:
         self.channel_links = self._counter("portico_channel_links_total", "Channels that came and went.", ("event",))
+        self.channel_ended = self._counter("portico_channel_ended_total", "Channels that ended, by why.", ("reason",))
         self.channel_refused = self._counter("portico_channel_refused_total", "Channel connections refused.", ("reason",))
+        self.channel_clones = self._counter(
+            "portico_channel_clones_total", "Suspicions that two devices use one MAC and its key."
+        )
         self.channel_events_failed = self._counter(
             "portico_channel_events_failed_total", "Device events that could not be kept; the device repeats them."
         )

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from autop.observer import Outcome, Reason
+from gateway.logbook import Logbook
 from gateway.metrics import SIP_METHODS, Metrics
 from gateway.presence import PresenceBook
 from gateway.refusals import RefusalBook
@@ -131,9 +132,16 @@ class AutopNotes:
 class ChannelNotes:
     """Counts channels and notes who comes and goes; `came(mac)` is told of each that comes."""
 
-    def __init__(self, metrics: Metrics, presence: PresenceBook, came: Callable[[MacAddress], None] = lambda _mac: None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        presence: PresenceBook,
+        logbook: Logbook,
+        came: Callable[[MacAddress], None] = lambda _mac: None,
+    ) -> None:
         self._metrics = metrics
         self._presence = presence
+        self._logbook = logbook
         self._came = came
 
     def link_up(self, mac: MacAddress, generation: int) -> None:
@@ -148,9 +156,21 @@ class ChannelNotes:
         if reason != "silence":
             self._presence.seen(mac)
         self._metrics.channel_links.labels("replaced" if reason == "replaced" else "down").inc()
+        self._metrics.channel_ended.labels(reason).inc()
 
     def channel_refused(self, reason: str) -> None:
         self._metrics.channel_refused.labels(reason).inc()
+
+    def clone_suspected(self, mac: MacAddress, addresses: tuple[str, ...]) -> None:
+        self._metrics.channel_clones.inc()
+        self._logbook.audit(
+            actor="gateway",
+            action="channel.clone-suspected",
+            object=f"device {mac}",
+            site="",
+            detail=f"links with the device's key evict each other from {' and '.join(addresses)}; more are refused",
+        )
+        _channel_log.warning("two devices use one MAC and its key", extra={"fields": {"mac": mac.text, "addresses": addresses}})
 
     def event_failed(self, mac: MacAddress) -> None:
         self._metrics.channel_events_failed.inc()

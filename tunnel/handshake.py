@@ -2,7 +2,8 @@
 
 Two cores without I/O: `GatewayHandshake` and `AgentHandshake`. Frames in; frames, questions and the end out. A fault is a
 PeerError whose code and text go into the ERROR frame; for everything an attacker could learn from, that is one and the
-same NOT_AUTHORISED. (Client certificates bound to the MAC, issue 6, will be a second way to answer `NeedKey`.)
+same NOT_AUTHORISED. An agent without a key leaves the proof out and is known by its client certificate, which the TLS handshake
+has checked; nobody proves to it but the gateway's own certificate.
 """
 
 import hmac
@@ -93,41 +94,43 @@ class GatewayHandshake:
             raise PeerError(Code.VERSION, "no common version")
         self._mac = MacAddress(text_field(content, "mac", _MAC))
         self._agent_nonce = bytes_field(content, "nonce", NONCE_SIZE)
-        self._proof = bytes_field(content, "proof", PROOF_SIZE)
+        self._proof = bytes_field(content, "proof", PROOF_SIZE) if "proof" in content else b""
         self.capabilities = _capabilities(content.get("capabilities", []))
         self.step = Step.CHECKING
         return self._mac
 
-    def key_found(self, key: bytes | None) -> None:
-        """The answer to the question of `receive`; None for an unknown MAC. Raises PeerError unless the proof holds."""
+    def key_found(self, key: bytes | None, *, certified: bool = False) -> None:
+        """The answer to the question of `receive`; None for an unknown MAC. Raises PeerError unless the proof holds.
+
+        `certified`: the connection's client certificate speaks for it, so that no proof is needed; a wrong one is still wrong.
+        """
         self._expect(Step.CHECKING, Step.FAILED)
         assert self._mac is not None
         usable = key if key is not None and len(key) == KEY_SIZE else None
         expected = agent_proof(
             self._dummy_key if usable is None else usable, self._nonce, self._agent_nonce, self._certificate, self._mac
         )
-        right = hmac.compare_digest(expected, self._proof)
+        right = hmac.compare_digest(expected, self._proof or expected) and (bool(self._proof) or certified)
         if usable is None or not right:
             raise not_authorised()
-        self._key = usable
+        self._key = usable if self._proof else b""
         self.step = Step.PROVEN
 
     def welcome(self, generation: int, used: Sequence[str] = ()) -> tuple[FrameType, bytes]:
         """The WELCOME to send; from then on the link is up. `used` are the capabilities this gateway will use."""
         self._expect(Step.PROVEN, Step.UP)
         assert self._mac is not None
-        proof = gateway_proof(self._key, self._nonce, self._agent_nonce, self._certificate, self._mac, generation)
+        content: dict[str, object] = {
+            "generation": generation,
+            "ping_after_ms": int(self._limits.ping_after * 1000),
+            "dead_after_ms": int(self._limits.dead_after * 1000),
+            "max_streams": self._limits.max_streams,
+            "capabilities": [name for name in used if name in self.capabilities],
+        }
+        if self._key:
+            content["proof"] = gateway_proof(self._key, self._nonce, self._agent_nonce, self._certificate, self._mac, generation)
         self._key = b""
-        return FrameType.WELCOME, pack_map(
-            {
-                "generation": generation,
-                "proof": proof,
-                "ping_after_ms": int(self._limits.ping_after * 1000),
-                "dead_after_ms": int(self._limits.dead_after * 1000),
-                "max_streams": self._limits.max_streams,
-                "capabilities": [name for name in used if name in self.capabilities],
-            }
-        )
+        return FrameType.WELCOME, pack_map(content)
 
     def _expect(self, step: Step, then: Step) -> None:
         if self.step is not step:
@@ -148,13 +151,13 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who an agent is: its MAC and the device key it was provisioned with."""
+    """Who an agent is: its MAC and the device key it was provisioned with, empty for one that shows a client certificate."""
 
     mac: MacAddress
-    key: bytes = field(repr=False)
+    key: bytes = field(repr=False, default=b"")
 
     def __post_init__(self) -> None:
-        if len(self.key) != KEY_SIZE:
+        if len(self.key) not in (0, KEY_SIZE):
             raise ValueError(f"a device key has {KEY_SIZE} bytes")
 
 
@@ -193,16 +196,16 @@ class AgentHandshake:
             raise PeerError(Code.VERSION, "no common version")
         self._gateway_nonce = bytes_field(content, "nonce", NONCE_SIZE)
         identity = self._identity
+        hello: dict[str, object] = {
+            "version": VERSION,
+            "mac": identity.mac.text,
+            "nonce": self._nonce,
+            "capabilities": list(self._capabilities),
+        }
+        if identity.key:
+            hello["proof"] = agent_proof(identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.mac)
         self.step = Step.ANSWERED
-        return FrameType.HELLO, pack_map(
-            {
-                "version": VERSION,
-                "mac": identity.mac.text,
-                "nonce": self._nonce,
-                "proof": agent_proof(identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.mac),
-                "capabilities": list(self._capabilities),
-            }
-        )
+        return FrameType.HELLO, pack_map(hello)
 
     def _welcomed(self, payload: bytes) -> Welcome:
         content = unpack_map(payload)
@@ -214,11 +217,12 @@ class AgentHandshake:
             _capabilities(content.get("capabilities", [])),
         )
         identity = self._identity
-        expected = gateway_proof(
-            identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.mac, welcome.generation
-        )
-        if not hmac.compare_digest(expected, bytes_field(content, "proof", PROOF_SIZE)):
-            raise not_authorised()
+        if identity.key:
+            expected = gateway_proof(
+                identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.mac, welcome.generation
+            )
+            if not hmac.compare_digest(expected, bytes_field(content, "proof", PROOF_SIZE)):
+                raise not_authorised()
         self.step = Step.UP
         return welcome
 

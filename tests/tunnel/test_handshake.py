@@ -180,3 +180,48 @@ def test_no_key_in_a_repr() -> None:
     assert str(KEY) not in repr(identity)
     with pytest.raises(ValueError, match="32 bytes"):
         Identity(MAC, b"short")
+
+
+# ---- client certificates -------------------------------------------------------------------------------------------
+
+
+def by_certificate(*, certified: bool, key: bytes | None = KEY) -> tuple[GatewayHandshake, AgentHandshake]:
+    """Both ends once a HELLO without a proof was read and answered."""
+    ours, theirs = gateway(), agent(b"")
+    said = frame(theirs.receive(frame(ours.start())))
+    assert "proof" not in unpack_map(said.payload)
+    assert ours.receive(said) == MAC
+    ours.key_found(key, certified=certified)
+    return ours, theirs
+
+
+def test_a_certificate_takes_the_proofs_place_both_ways() -> None:
+    ours, theirs = by_certificate(certified=True)
+    welcome = frame(ours.welcome(7))
+    assert "proof" not in unpack_map(welcome.payload)
+    heard = theirs.receive(welcome)
+    assert isinstance(heard, Welcome)
+    assert heard.generation == 7
+
+
+@pytest.mark.parametrize(("certified", "key"), [(False, KEY), (True, None), (False, None)])
+def test_without_a_proof_only_the_certificate_of_a_known_device_counts(certified: bool, key: bytes | None) -> None:
+    with pytest.raises(PeerError) as caught:
+        by_certificate(certified=certified, key=key)
+    assert caught.value.code is Code.NOT_AUTHORISED
+
+
+def test_a_wrong_proof_is_wrong_whatever_the_certificate_says() -> None:
+    ours, theirs = gateway(), agent(bytes(32))
+    ours.receive(frame(theirs.receive(frame(ours.start()))))
+    with pytest.raises(PeerError) as caught:
+        ours.key_found(KEY, certified=True)
+    assert caught.value.code is Code.NOT_AUTHORISED
+
+
+def test_an_agent_with_a_key_takes_no_welcome_without_its_proof() -> None:
+    ours, _ = by_certificate(certified=True)
+    theirs = agent()
+    theirs.receive(frame(gateway().start()))
+    with pytest.raises(PeerError):
+        theirs.receive(frame(ours.welcome(1)))
