@@ -1,4 +1,5 @@
-"""Whether the SIP core runs compiled. `tools/compile.py` makes the compiled form with mypyc; the Python files stay the source.
+"""Whether the SIP core and the channel's core run compiled. `tools/compile.py` makes the compiled form with mypyc; the Python
+files stay the source.
 
 A compiled set lies in a folder of the environment (.venv) that is named by a hash of the sources it was made from and of the
 interpreter it was made for. Only the folder with the hash of the sources that are here now is ever used, so an edited file, a new
@@ -6,6 +7,7 @@ release or another Python can never meet an old set: they run as pure Python unt
 """
 
 import hashlib
+import importlib
 import os
 import sys
 import sysconfig
@@ -13,8 +15,10 @@ from pathlib import Path
 
 SETS = Path(sys.prefix) / "portico-compiled"
 """Where compiled sets lie, one folder each."""
-SOURCES = ("sip", "registry")
-"""Packages whose modules (not sub-packages) make the hash: the first is compiled, the second is what its code was typed by."""
+COMPILED = ("sip", "tunnel")
+"""Packages of which modules (not sub-packages) are compiled: of sip all, of tunnel those that each frame passes."""
+SOURCES = (*COMPILED, "registry")
+"""Packages whose modules make the hash: what is compiled, and what it was typed by."""
 ROOT = Path(__file__).resolve().parent.parent
 
 _form = "pure Python (not asked for)"
@@ -32,7 +36,9 @@ def fingerprint(root: Path = ROOT) -> str:
 
 
 def use() -> str:
-    """Let what is imported from now on be the compiled form if there is one. Returns `form()`. Call it before importing `sip`.
+    """Let what is imported from now on be the compiled form if there is one. Returns `form()`.
+
+    Call it before importing any of COMPILED.
 
     PORTICO_PURE=1 in the environment keeps to pure Python.
     """
@@ -49,15 +55,14 @@ def form() -> str:
 def _choose() -> str:
     if os.environ.get("PORTICO_PURE") == "1":
         return "pure Python (PORTICO_PURE=1)"
-    if any(name.startswith("sip.") for name in sys.modules):
+    if any(name.startswith(tuple(f"{package}." for package in COMPILED)) for name in sys.modules):
         return _form if _form == "compiled" else "pure Python (loaded before it was asked for)"
     if not SETS.is_dir():
         return "pure Python (not compiled; make compile does it)"
     folder = SETS / fingerprint()
-    if not (folder / "sip").is_dir():
+    if not folder.is_dir():
         return "pure Python (the sources have changed; make compile renews it)"
-    import sip
-
     sys.path.append(str(folder))  # the library that all compiled modules share
-    sip.__path__.insert(0, str(folder / "sip"))
+    for package in COMPILED:
+        importlib.import_module(package).__path__.insert(0, str(folder / package))
     return "compiled"

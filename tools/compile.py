@@ -1,4 +1,5 @@
-"""Compile the SIP core with mypyc into the environment, where gateway/compiled.py finds it. Run with the environment's Python.
+"""Compile the SIP core and the channel's core with mypyc into the environment, where gateway/compiled.py finds it. Run with the
+environment's Python.
 
 Without a C compiler or Python's C headers, or when anything goes wrong, Portico runs as pure Python: this says so in one line and
 ends with 0 (with --require: 1). The compiler itself is mypy of requirements-dev.lock, checked by its hashes; where the
@@ -19,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from gateway.compiled import SETS, SOURCES, fingerprint  # noqa: E402
+from gateway.compiled import COMPILED, SETS, SOURCES, fingerprint  # noqa: E402
 
 LOG = Path(sys.prefix) / "compile.log"
 SECONDS = 900.0
@@ -32,6 +33,8 @@ from os.path import getsize
 from mypyc.build import mypycify
 from setuptools import setup
 files = sorted(name for name in glob("sip/*.py") if getsize(name))
+frames = "codec errors frames live_stream liveness messages mux outbound outputs pacing send_order stream talk window"
+files += [f"tunnel/{name}.py" for name in frames.split()]
 sys.argv = ["compile", "build_ext", "--inplace"]
 modules = mypycify(["--config-file", "compile.cfg", *files], opt_level="2", debug_level="0")
 setup(name="portico-compiled", packages=[], py_modules=[], ext_modules=modules)
@@ -41,8 +44,9 @@ CHECK = """
 from gateway import compiled
 said = compiled.use()
 assert said == "compiled", said
-import sip.core, sip.parser
-assert not sip.core.__file__.endswith(".py"), sip.core.__file__
+import sip.core, sip.parser, tunnel.mux
+for module in (sip.core, tunnel.mux):
+    assert not module.__file__.endswith(".py"), module.__file__
 lines = ["OPTIONS sip:a SIP/2.0", "Via: SIP/2.0/UDP a;branch=z9hG4bKa", "From: <sip:a>;tag=a", "To: <sip:a>"]
 lines += ["Call-ID: a", "CSeq: 1 OPTIONS"]
 assert sip.parser.parse("\\r\\n".join([*lines, "", ""]).encode()).method == b"OPTIONS"
@@ -92,10 +96,10 @@ def _compile(scratch: Path, target: Path) -> None:
     (work / "compile.cfg").write_text(CONFIG)
     _run([sys.executable, "-c", BUILD], work, environment)
     made = scratch / "made"
-    (made / "sip").mkdir(parents=True)
-    for folder, into in ((work, made), (work / "sip", made / "sip")):
-        for library in folder.glob("*.so"):
-            shutil.move(library, into / library.name)
+    for package in ("", *COMPILED):
+        (made / package).mkdir(parents=True, exist_ok=True)
+        for library in (work / package).glob("*.so"):
+            shutil.move(library, made / package / library.name)
     SETS.mkdir(exist_ok=True)
     if target.is_dir():
         return  # somebody else was quicker

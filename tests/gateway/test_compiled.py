@@ -24,7 +24,7 @@ print(sip.timers.__file__)
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the sources that the question is about."""
-    for package in ("sip", "registry"):
+    for package in compiled.SOURCES:
         shutil.copytree(compiled.ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "gateway").mkdir()
     for name in ("__init__.py", "compiled.py"):
@@ -69,7 +69,7 @@ def test_the_environment_can_ask_for_pure_python(checkout: Path) -> None:
     assert file == checkout / "sip" / "timers.py"
 
 
-@pytest.mark.parametrize("edited", ["sip/uri.py", "registry/location.py"])
+@pytest.mark.parametrize("edited", ["sip/uri.py", "tunnel/mux.py", "registry/location.py"])
 def test_a_set_for_other_sources_is_never_used(checkout: Path, edited: str) -> None:
     sets = a_set_for(checkout)
     with (checkout / edited).open("a") as source:
@@ -95,7 +95,7 @@ def test_it_is_too_late_once_a_part_was_imported(monkeypatch: pytest.MonkeyPatch
 
 def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path: Path) -> None:
     """`tools/compile.py` on the sources of another checkout, so that it finds nothing made already."""
-    for package in ("sip", "registry", "gateway", "tools"):
+    for package in (*compiled.SOURCES, "gateway", "tools"):
         shutil.copytree(compiled.ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "sip" / "uri.py").open("a") as source:
         source.write("# not compiled anywhere\n")
