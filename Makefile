@@ -54,7 +54,7 @@ venv: .venv/.dev ## make .venv with everything the tests and checks need
 	@echo ".venv is ready: $$($(BIN)/python --version)"
 
 .PHONY: compile
-compile: .venv/.runtime ## compile the SIP core (again, after an edit) with mypyc; halves what a message costs
+compile: .venv/.runtime ## compile the SIP core and the channel (again, after an edit) with mypyc; halves what a message costs
 	@$(BIN)/python tools/compile.py --require
 
 .PHONY: lock

@@ -21,7 +21,8 @@ from gateway import compiled
 
 compiled.use()
 
-from gateway.accept import AcceptLimits, Acceptor, HandshakePlaces  # noqa: E402
+from gateway.accept import AcceptLimits, Acceptor  # noqa: E402
+from gateway.handshakes import HandshakePlaces  # noqa: E402
 from registry.mac import MacAddress  # noqa: E402
 from tests.system.tunnel_site import MAC, Recorder, make_certificate, server_context  # noqa: E402
 from tunnel.frames import ALPN  # noqa: E402

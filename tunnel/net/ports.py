@@ -123,6 +123,8 @@ class CountedGenerations:
 
     Give `first` from the wall clock in microseconds, so that numbers rise over a restart; 10^6 links a second would be needed to
     catch up with the clock.
+    Not in the store, as that would be a write for each link (10,000 at once when a site's power returns) and buy nothing yet: a
+    link at one node does not evict one at another before nodes tell each other of links. That needs the store's numbers.
     """
 
     def __init__(self, first: int) -> None:
