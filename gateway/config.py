@@ -294,8 +294,8 @@ class Tls(_Section):
     device_ca: Path | None = Field(
         default=None,
         description="PEM file: authorities of yours for devices' certificates. Devices are then asked for one at autop_https and "
-        "at the channel; one whose common name or DNS name is its MAC proves that MAC. Devices that present any other certificate "
-        "cannot connect any more, so leave it off where devices carry their vendor's.",
+        "at the channel; one whose common name or DNS name is its MAC proves that MAC. Devices that present any other "
+        "certificate cannot connect any more, so leave it off where devices carry their vendor's.",
         strict=False,
     )
 
