@@ -23,7 +23,7 @@ class Audit:
 
 def made() -> tuple[ChannelNotes, Metrics, Audit]:
     metrics, audit = Metrics("test"), Audit()
-    presence = PresenceBook(registered=lambda _account: False, on_channel=lambda _mac: False, wall=lambda: 0.0)
+    presence = PresenceBook(registered=lambda _account: False, heard=lambda _mac: None, wall=lambda: 0.0)
     return ChannelNotes(metrics, presence, cast(Logbook, audit)), metrics, audit
 
 
