@@ -8,9 +8,9 @@ a user's monitors are named by LAN address to devices of the same network group 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
 
 from autop.settings import MAX_BUTTON_NUMBERS, Contact
+from registry.connector import private_address
 from registry.location import AorBindings
 from registry.records import PUBLIC_AREA, ContactDisplay, Department, Device, DeviceKind, User
 from registry.ring_plan import RingPlan
@@ -20,7 +20,6 @@ MAX_CONTACTS = 2000
 SPARE_SECONDS = 10
 """How much longer than the longest plan a panel keeps dialling."""
 _HOST = re.compile(r"sips?:(?:[^@;?>]{0,128}@)?([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::[0-9]{1,5})?(?:[;?].*)?", re.ASCII)
-_PRIVATE = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +70,7 @@ def lan_address(bindings: AorBindings) -> str:
     found = _HOST.fullmatch(newest.contact.strip("<>")) if newest is not None else None
     if found is None:
         return ""
-    try:
-        address = IPv4Address(found[1])
-    except ValueError:
-        return ""
-    return str(address) if any(address in network for network in _PRIVATE) else ""
+    return private_address(found[1])
 
 
 def contacts(device: Device, site: SiteFacts, addresses: Mapping[str, str], most: int = MAX_CONTACTS) -> tuple[Contact, ...]:

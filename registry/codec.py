@@ -20,6 +20,7 @@ import msgpack
 from registry.call_types import CustomPlan
 from registry.commands import CollectedLog, Command, CommandGroup
 from registry.configuration import AuthorityFetched, AutopCommands, AutopRevision, DeviceFetches, FetchedFile, OneTimeAutop
+from registry.connector import Connector, ConnectorSeen, DeviceAddress, SiteConnectors
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.errors import UnreadableRecord
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
@@ -64,9 +65,12 @@ KINDS: dict[str, type[Any]] = {
     "CollectedLog": CollectedLog,
     "Command": Command,
     "CommandGroup": CommandGroup,
+    "Connector": Connector,
+    "ConnectorSeen": ConnectorSeen,
     "CustomPlan": CustomPlan,
     "Department": Department,
     "Device": Device,
+    "DeviceAddress": DeviceAddress,
     "DeviceFetches": DeviceFetches,
     "DeviceUpgrade": DeviceUpgrade,
     "DoorEvent": DoorEvent,
@@ -82,6 +86,7 @@ KINDS: dict[str, type[Any]] = {
     "RemoteSession": RemoteSession,
     "RingPlan": RingPlan,
     "Site": Site,
+    "SiteConnectors": SiteConnectors,
     "SiteLandlines": SiteLandlines,
     "SiteRoster": SiteRoster,
     "TokenRotation": TokenRotation,

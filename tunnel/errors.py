@@ -22,6 +22,7 @@ class Code(IntEnum):
     OPEN_TIMEOUT = 22
     TARGET_UNREACHABLE = 23
     CANCELLED = 24
+    WRONG_DEVICE = 25
 
 
 class TunnelError(Exception):

@@ -8,42 +8,46 @@ has checked; nobody proves to it but the gateway's own certificate.
 
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
+from typing import Any
 
+from registry.connector import ConnectorName
 from registry.mac import MacAddress
 from tunnel.codec import pack_map, unpack_error, unpack_map
 from tunnel.errors import Code, LocalError, PeerError
 from tunnel.frames import KEY_SIZE, NONCE_SIZE, PROOF_SIZE, VERSION, Frame, FrameType, Limits
 from tunnel.messages import bad, bytes_field, int_field, text_field
 
+Peer = MacAddress | ConnectorName
+"""Who is at the agent's end: a device, or a connector that speaks for devices (protocol section 11)."""
 _MAC = re.compile(r"[0-9A-F]{12}", re.ASCII)
+_CONNECTOR = re.compile(r"[a-z2-7]{16}[0-9]{4}", re.ASCII)
 _CAPABILITY = re.compile(r"[a-z0-9._-]{1,32}", re.ASCII)
 _MOST_CAPABILITIES = 16
-_AGENT_LABEL = b"portico-channel-1"
-_GATEWAY_LABEL = b"portico-channel-1-gateway"
+_LABELS = {MacAddress: b"portico-channel-1", ConnectorName: b"portico-connector-1"}
+_GATEWAY = b"-gateway"
 _MAX_GENERATION = 2**63 - 1
 _MAX_MS = 3_600_000
 
 
-def agent_proof(key: bytes, gateway_nonce: bytes, agent_nonce: bytes, certificate: bytes, mac: MacAddress) -> bytes:
+def agent_proof(key: bytes, gateway_nonce: bytes, agent_nonce: bytes, certificate: bytes, peer: Peer) -> bytes:
     """HELLO.proof. `certificate` is the SHA-256 of the gateway's leaf certificate (DER)."""
-    message = _AGENT_LABEL + gateway_nonce + agent_nonce + certificate + mac.text.encode("ascii")
+    message = _LABELS[type(peer)] + gateway_nonce + agent_nonce + certificate + peer.text.encode("ascii")
     return hmac.digest(key, message, sha256)
 
 
-def gateway_proof(
-    key: bytes, gateway_nonce: bytes, agent_nonce: bytes, certificate: bytes, mac: MacAddress, generation: int
-) -> bytes:
+def gateway_proof(key: bytes, gateway_nonce: bytes, agent_nonce: bytes, certificate: bytes, peer: Peer, generation: int) -> bytes:
     """WELCOME.proof: the gateway knows the key, and `generation` is its word."""
-    message = _GATEWAY_LABEL + agent_nonce + gateway_nonce + certificate + mac.text.encode("ascii")
+    label = _LABELS[type(peer)] + _GATEWAY
+    message = label + agent_nonce + gateway_nonce + certificate + peer.text.encode("ascii")
     return hmac.digest(key, message + generation.to_bytes(8, "big"), sha256)
 
 
 def not_authorised() -> PeerError:
-    """The one answer to an unknown MAC, a device without a key and a wrong proof."""
+    """The one answer to an unknown MAC or connector, one without a key and a wrong proof."""
     return PeerError(Code.NOT_AUTHORISED, "not authorised")
 
 
@@ -74,7 +78,7 @@ class GatewayHandshake:
         self._agent_nonce = b""
         self._proof = b""
         self._key = b""
-        self._mac: MacAddress | None = None
+        self._peer: Peer | None = None
         self.capabilities: tuple[str, ...] = ()
         self.step = Step.IDLE
 
@@ -83,8 +87,8 @@ class GatewayHandshake:
         self._expect(Step.IDLE, Step.CHALLENGED)
         return FrameType.CHALLENGE, pack_map({"versions": [VERSION], "nonce": self._nonce})
 
-    def receive(self, frame: Frame) -> MacAddress:
-        """HELLO arrived: the MAC whose key is wanted. Raises PeerError for everything else."""
+    def receive(self, frame: Frame) -> Peer:
+        """HELLO arrived: the device or connector whose key is wanted. Raises PeerError for everything else."""
         if self.step is not Step.CHALLENGED or frame.type is not FrameType.HELLO:
             self.step = Step.FAILED
             raise PeerError(Code.PROTOCOL, "HELLO expected")
@@ -92,12 +96,12 @@ class GatewayHandshake:
         content = unpack_map(frame.payload)
         if content.get("version") != VERSION or isinstance(content.get("version"), bool):
             raise PeerError(Code.VERSION, "no common version")
-        self._mac = MacAddress(text_field(content, "mac", _MAC))
+        self._peer = _peer(content)
         self._agent_nonce = bytes_field(content, "nonce", NONCE_SIZE)
         self._proof = bytes_field(content, "proof", PROOF_SIZE) if "proof" in content else b""
         self.capabilities = _capabilities(content.get("capabilities", []))
         self.step = Step.CHECKING
-        return self._mac
+        return self._peer
 
     def key_found(self, key: bytes | None, *, certified: bool = False) -> None:
         """The answer to the question of `receive`; None for an unknown MAC. Raises PeerError unless the proof holds.
@@ -105,10 +109,10 @@ class GatewayHandshake:
         `certified`: the connection's client certificate speaks for it, so that no proof is needed; a wrong one is still wrong.
         """
         self._expect(Step.CHECKING, Step.FAILED)
-        assert self._mac is not None
+        assert self._peer is not None
         usable = key if key is not None and len(key) == KEY_SIZE else None
         expected = agent_proof(
-            self._dummy_key if usable is None else usable, self._nonce, self._agent_nonce, self._certificate, self._mac
+            self._dummy_key if usable is None else usable, self._nonce, self._agent_nonce, self._certificate, self._peer
         )
         right = hmac.compare_digest(expected, self._proof or expected) and (bool(self._proof) or certified)
         if usable is None or not right:
@@ -119,7 +123,7 @@ class GatewayHandshake:
     def welcome(self, generation: int, used: Sequence[str] = ()) -> tuple[FrameType, bytes]:
         """The WELCOME to send; from then on the link is up. `used` are the capabilities this gateway will use."""
         self._expect(Step.PROVEN, Step.UP)
-        assert self._mac is not None
+        assert self._peer is not None
         content: dict[str, object] = {
             "generation": generation,
             "ping_after_ms": int(self._limits.ping_after * 1000),
@@ -128,7 +132,7 @@ class GatewayHandshake:
             "capabilities": [name for name in used if name in self.capabilities],
         }
         if self._key:
-            content["proof"] = gateway_proof(self._key, self._nonce, self._agent_nonce, self._certificate, self._mac, generation)
+            content["proof"] = gateway_proof(self._key, self._nonce, self._agent_nonce, self._certificate, self._peer, generation)
         self._key = b""
         return FrameType.WELCOME, pack_map(content)
 
@@ -151,9 +155,10 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who an agent is: its MAC and the device key it was provisioned with, empty for one that shows a client certificate."""
+    """Who an agent is: its MAC and the device key it was provisioned with, empty for one that shows a client certificate; or a
+    connector and the key of its site token."""
 
-    mac: MacAddress
+    peer: Peer
     key: bytes = field(repr=False, default=b"")
 
     def __post_init__(self) -> None:
@@ -198,12 +203,12 @@ class AgentHandshake:
         identity = self._identity
         hello: dict[str, object] = {
             "version": VERSION,
-            "mac": identity.mac.text,
+            ("mac" if isinstance(identity.peer, MacAddress) else "connector"): identity.peer.text,
             "nonce": self._nonce,
             "capabilities": list(self._capabilities),
         }
         if identity.key:
-            hello["proof"] = agent_proof(identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.mac)
+            hello["proof"] = agent_proof(identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.peer)
         self.step = Step.ANSWERED
         return FrameType.HELLO, pack_map(hello)
 
@@ -219,12 +224,21 @@ class AgentHandshake:
         identity = self._identity
         if identity.key:
             expected = gateway_proof(
-                identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.mac, welcome.generation
+                identity.key, self._gateway_nonce, self._nonce, self._certificate, identity.peer, welcome.generation
             )
             if not hmac.compare_digest(expected, bytes_field(content, "proof", PROOF_SIZE)):
                 raise not_authorised()
         self.step = Step.UP
         return welcome
+
+
+def _peer(content: Mapping[str, Any]) -> Peer:
+    """Who HELLO says is there. Raises PeerError unless it says one of the two."""
+    if "connector" not in content:
+        return MacAddress(text_field(content, "mac", _MAC))
+    if "mac" in content:
+        raise bad("either mac or connector")
+    return ConnectorName(text_field(content, "connector", _CONNECTOR))
 
 
 def _capabilities(value: object) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from tunnel.errors import Code, PeerError
 from tunnel.frames import EVENT_ID_SIZE
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
+MAC = re.compile(r"[0-9A-F]{12}", re.ASCII)
 AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 MAX_DEADLINE_MS = 3_600_000
 REMEMBERED = 64
@@ -62,32 +63,37 @@ def map_field(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _service(payload: bytes) -> str:
-    return text_field(unpack_map(payload), "service", NAME)
+def _open(payload: bytes) -> tuple[str, str]:
+    content = unpack_map(payload)
+    return text_field(content, "service", NAME), text_field(content, "device", MAC) if "device" in content else ""
 
 
 @lru_cache(REMEMBERED)
-def _packed_service(service: str) -> bytes:
+def _packed_open(service: str, device: str) -> bytes:
     if not NAME.fullmatch(service):
         raise ValueError("a service id is 1 to 64 of a-z 0-9 . _ -")
-    return pack_map({"service": service})
+    if device and not MAC.fullmatch(device):
+        raise ValueError("a device is named by its MAC")
+    return pack_map({"service": service, "device": device} if device else {"service": service})
 
 
-_short_service = lru_cache(REMEMBERED)(_service)
+_short_open = lru_cache(REMEMBERED)(_open)
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Payload of OPEN: the id of a service, never an address."""
+    """Payload of OPEN: the id of a service, never an address. `device`: the MAC of the device that is meant, on a connector's
+    link only."""
 
     service: str
+    device: str = ""
 
     def pack(self) -> bytes:
-        return _packed_service(self.service)
+        return _packed_open(self.service, self.device)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Open":
-        return cls(_short_service(payload) if len(payload) <= SHORT else _service(payload))
+        return cls(*(_short_open(payload) if len(payload) <= SHORT else _open(payload)))
 
 
 @dataclass(frozen=True, slots=True)

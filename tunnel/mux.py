@@ -159,7 +159,7 @@ class Mux:
         if frame.stream % 2 == self._side or frame.stream <= self._highest_peer:
             raise PeerError(Code.PROTOCOL, "OPEN with an id that is used or not the peer's")
         self._highest_peer = frame.stream
-        service = Open.unpack(frame.payload).service
+        wanted = Open.unpack(frame.payload)
         if self._drain_until is not None:
             self.late_frames += 1
             return
@@ -167,7 +167,7 @@ class Mux:
             self._order.control(FrameType.RST, frame.stream, pack_u32(Code.TOO_MANY_STREAMS))
             return
         self._streams[frame.stream] = LiveStream(State.OFFERED, self._limits.initial_window)
-        self._outputs.append(StreamOffered(frame.stream, service))
+        self._outputs.append(StreamOffered(frame.stream, wanted.service, wanted.device))
 
     def _on_opened(self, frame: Frame, _now: float) -> None:
         opened = Opened.unpack(frame.payload)
@@ -219,13 +219,16 @@ class Mux:
 
     # ---- what the application asks --------------------------------------------------------------------------
 
-    def open(self, service: str, now: float) -> int:
-        """Open a stream; `StreamOpened` or `StreamEnded` follows. Raises LocalError if the link takes no new ones."""
+    def open(self, service: str, now: float, device: str = "") -> int:
+        """Open a stream (to a device's service, at a connector); `StreamOpened` or `StreamEnded` follows.
+
+        Raises LocalError if the link takes no new ones.
+        """
         ours = sum(1 for stream in self._streams if stream % 2 == self._side)
         if self.failed or self.leaving or self._next_id > MAX_STREAM_ID or ours >= self._peer_streams:
             raise LocalError("no new streams on this link")
         stream, self._next_id = self._next_id, self._next_id + 2
-        self._order.control(FrameType.OPEN, stream, Open(service).pack())
+        self._order.control(FrameType.OPEN, stream, Open(service, device).pack())
         self._streams[stream] = LiveStream(State.OPENING, self._limits.initial_window)
         self._opening[stream] = now + self._limits.open_deadline
         return stream

@@ -7,10 +7,12 @@ from tunnel.messages import Call, DeviceEvent, Result
 
 @dataclass(frozen=True, slots=True)
 class StreamOffered:
-    """The peer opened a stream: look `service` up in the own list, then `accept` or `reset` it."""
+    """The peer opened a stream: look `service` up in the own list, then `accept` or `reset` it. `device`: of which device, where
+    this end is a connector."""
 
     stream: int
     service: str
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

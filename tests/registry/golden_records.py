@@ -30,6 +30,7 @@ from registry.configuration import (
     OneTimeAutop,
     OneTimeOrder,
 )
+from registry.connector import Connector, ConnectorSeen, DeviceAddress, SiteConnectors, SiteKey
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.firmware import (
     DeviceUpgrade,
@@ -158,6 +159,15 @@ SAMPLES: tuple[Any, ...] = (
         result="opened",
     ),
     CommandGroup("group-1", "site-1", CommandName.LOCKDOWN, "token-1", 1_700_000_000.0, 1_700_000_300.0, 40, True, 2, True),
+    Connector(
+        "abcdefghij234567",
+        "site-1",
+        "Cellar",
+        (SiteKey(1, b"key", 1_700_000_000.0), SiteKey(2, b"\x00\xff", 1_700_000_100.0)),
+        1_700_000_000.0,
+        1_700_000_200.5,
+    ),
+    ConnectorSeen("abcdefghij234567", "site-1", 1_700_000_000.5, "192.0.2.7", True),
     CustomPlan(
         "user-1",
         "site-1",
@@ -195,6 +205,7 @@ SAMPLES: tuple[Any, ...] = (
         monitor_after_ring=True,
         schedule=EVENINGS,
     ),
+    DeviceAddress(MAC, "site-1", "192.168.1.20"),
     DeviceFetches(
         MAC,
         "site-1",
@@ -296,6 +307,7 @@ SAMPLES: tuple[Any, ...] = (
         OnReject.END,
     ),
     Site("site-1", "Häuser am Park", "Europe/Berlin", False, 1_700_000_000.0, 35, OnReject.END, True, 24, True),
+    SiteConnectors("site-1", ("abcdefghij234567",)),
     SiteLandlines("site-1", ("+49", "!+49900"), 3),
     SiteRoster("site-1", 12, 34, 5, True, 1),
     Trunk(

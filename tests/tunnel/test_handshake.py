@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from registry.connector import ConnectorName
 from registry.mac import MacAddress
 from tunnel.codec import pack_error, pack_map, unpack_map
 from tunnel.errors import Code, LocalError, PeerError
@@ -46,6 +47,55 @@ def test_both_ends_agree() -> None:
     welcome = right.receive(frame(left.welcome(7, used=("calls", "unknown"))))
     assert welcome == Welcome(7, 25.0, 60.0, 64, ("calls",))
     assert left.step is right.step is Step.UP
+
+
+CONNECTOR = ConnectorName("abcdefghij2345670003")
+
+
+def connector(key: bytes = KEY) -> AgentHandshake:
+    return AgentHandshake(identity=Identity(CONNECTOR, key), certificate=CERT, entropy=lambda n: b"A" * n)
+
+
+def test_a_connector_proves_itself_with_its_own_labels() -> None:
+    left, right = gateway(), connector()
+    answer = frame(right.receive(frame(left.start())))
+    content = unpack_map(answer.payload)
+    assert "mac" not in content
+    assert content["connector"] == CONNECTOR.text
+    message = b"portico-connector-1" + b"G" * 32 + b"A" * 32 + CERT + CONNECTOR.text.encode()
+    assert content["proof"] == hmac.new(KEY, message, sha256).digest()
+    assert left.receive(answer) == CONNECTOR
+    left.key_found(KEY)
+    welcome = frame(left.welcome(9))
+    message = b"portico-connector-1-gateway" + b"A" * 32 + b"G" * 32 + CERT + CONNECTOR.text.encode() + (9).to_bytes(8, "big")
+    assert unpack_map(welcome.payload)["proof"] == hmac.new(KEY, message, sha256).digest()
+    assert right.receive(welcome) == Welcome(9, 25.0, 60.0, 64, ())
+
+
+@pytest.mark.parametrize("key", [None, b"x" * 32])
+def test_an_unknown_connector_is_refused_like_one_with_a_wrong_token(key: bytes | None) -> None:
+    left = gateway()
+    left.receive(frame(connector().receive(frame(left.start()))))
+    with pytest.raises(PeerError) as refusal:
+        left.key_found(key)
+    assert (refusal.value.code, refusal.value.text) == (Code.NOT_AUTHORISED, "not authorised")
+
+
+@pytest.mark.parametrize(
+    "said", ["ABCDEFGHIJ2345670003", "abcdefghij23456700031", "abcdefghij234567000", "abcdefghij234567000x", 3]
+)
+def test_a_connector_has_a_name_of_20_characters(said: Any) -> None:
+    left = gateway()
+    left.start()
+    with pytest.raises(PeerError, match="connector missing or malformed"):
+        left.receive(hello(mac=..., connector=said))
+
+
+def test_nobody_is_device_and_connector() -> None:
+    left = gateway()
+    left.start()
+    with pytest.raises(PeerError, match="either"):
+        left.receive(hello(connector=CONNECTOR.text))
 
 
 def test_the_proofs_are_those_of_the_protocol_document() -> None:

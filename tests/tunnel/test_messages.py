@@ -15,6 +15,7 @@ ID = bytes(range(16))
     "message",
     [
         Open("web"),
+        Open("web", "0C1105AABBCC"),
         Opened(),
         Opened("192.168.1.20"),
         Opened("[fe80::1]:8080"),
@@ -73,7 +74,14 @@ def test_what_is_missing_or_malformed_is_the_peers_fault(kind: Any, content: dic
 
 @pytest.mark.parametrize(
     "message",
-    [Open("a b"), Opened("a b"), DeviceEvent(b"short", "x", {}), DeviceEvent(ID, "X", {}), Call(ID, "", {}, 1)],
+    [
+        Open("a b"),
+        Open("web", "0c1105aabbcc"),
+        Opened("a b"),
+        DeviceEvent(b"short", "x", {}),
+        DeviceEvent(ID, "X", {}),
+        Call(ID, "", {}, 1),
+    ],
 )
 def test_this_end_cannot_pack_it_either(message: Any) -> None:
     with pytest.raises(ValueError, match=r"is|has"):

@@ -233,10 +233,10 @@ class Link(asyncio.Protocol):
         """When the last byte arrived, by the loop's clock; None before there is a mux."""
         return self._mux.heard_at if self._mux is not None else None
 
-    def open(self, service: str) -> StreamPipe:
-        """Open a stream. Raises LocalError if the link takes no new ones."""
+    def open(self, service: str, device: str = "") -> StreamPipe:
+        """Open a stream (to a device's service, at a connector). Raises LocalError if the link takes no new ones."""
         mux = self._running()
-        stream = mux.open(service, self._loop.time())
+        stream = mux.open(service, self._loop.time(), device)
         pipe = self._ends[stream] = StreamPipe(self, mux, stream)
         self.flush_soon()
         return pipe
@@ -355,8 +355,8 @@ class Link(asyncio.Protocol):
                 end = self._ends.pop(stream)
                 self._blocked.discard(end)
                 end.now_ended(code, clean)
-            case StreamOffered(stream, service):
-                pipe = self._ends[stream] = StreamPipe(self, self._running(), stream)
+            case StreamOffered(stream, service, device):
+                pipe = self._ends[stream] = StreamPipe(self, self._running(), stream, device)
                 owner.stream_offered(self, pipe, service)
             case EventArrived(event):
                 owner.event_arrived(self, event)

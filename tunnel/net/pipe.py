@@ -60,7 +60,8 @@ class StreamEnd(Protocol):
 
 
 class StreamPipe:
-    """One end of a stream. One task may read while another writes; not two of a kind."""
+    """One end of a stream. One task may read while another writes; not two of a kind. `device`: the MAC that the opener named, ""
+    for none."""
 
     __slots__ = (
         "_chunks",
@@ -69,6 +70,7 @@ class StreamPipe:
         "_reading",
         "_writing",
         "authority",
+        "device",
         "ended",
         "link",
         "mux",
@@ -76,9 +78,10 @@ class StreamPipe:
         "stream",
     )
 
-    def __init__(self, link: PipeLink, mux: Mux, stream: int) -> None:
+    def __init__(self, link: PipeLink, mux: Mux, stream: int, device: str = "") -> None:
         self.link = link
         self.mux = mux
+        self.device = device
         self.stream = stream
         self.authority = ""
         self.spki = b""
