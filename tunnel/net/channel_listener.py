@@ -7,16 +7,19 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
+from registry.connector import ConnectorName
 from registry.mac import MacAddress
 from tunnel.clones import CloneWatch
 from tunnel.errors import Code, PeerError
 from tunnel.frames import ALPN, KEY_SIZE, Frame, Limits, Side
 from tunnel.handshake import GatewayHandshake
 from tunnel.mux import Mux
-from tunnel.net.device_link import DeviceLink
+from tunnel.net.connector_links import ConnectorLinks
+from tunnel.net.device_link import AgentLink, DeviceLink
 from tunnel.net.link import Link
-from tunnel.net.ports import ChannelKeys, ChannelObserver, EventSink, Generations, Seat
+from tunnel.net.ports import ChannelKeys, ChannelObserver, ConnectorPorts, EventSink, Generations, Seat
 
 
 class ChannelListener:
@@ -25,7 +28,7 @@ class ChannelListener:
     `certificate_sha256(connection)` is the SHA-256 of the DER of the certificate that this connection was shown, which the
     handshake's proofs cover. `entropy(n)` gives n random bytes. `first_message` is the deadline of the whole handshake after
     TLS, in seconds. `certified(connection)` gives the MACs that a connection's client certificate speaks for: such a device needs
-    no key, though it must be known.
+    no key, though it must be known. `connectors` None: none is let in.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ChannelListener:
         events: EventSink,
         observer: ChannelObserver,
         entropy: Callable[[int], bytes],
+        connectors: ConnectorPorts | None = None,
         limits: Limits | None = None,
         first_message: float = 30.0,
         certified: Callable[[ssl.SSLObject], Collection[MacAddress]] = lambda _connection: (),
@@ -52,6 +56,7 @@ class ChannelListener:
         self._certified = certified
         self._clones = CloneWatch()
         self._dummy_key = entropy(KEY_SIZE)
+        self.connectors = ConnectorLinks(connectors, entropy, self._limits)
         self._links: dict[MacAddress, DeviceLink] = {}
         self._all: set[DeviceLink] = set()
         self._emptied = asyncio.Event()
@@ -95,15 +100,18 @@ class ChannelListener:
             task.cancel()
         if self._arriving:
             await asyncio.wait(self._arriving)
-        for link in list(self._all):
+        for link in self._open_links():
             link.drain(retry_after, jitter)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while any(link.open_streams for link in self._all):
+                while any(link.open_streams for link in self._open_links()):
                     self._emptied.clear()
                     await self._wait_for_streams()
-        for link in list(self._all):
+        for link in self._open_links():
             link.close(Code.SHUTDOWN, "the gateway stops")
+
+    def _open_links(self) -> list[AgentLink[Any]]:
+        return [*self._all, *self.connectors.all]
 
     async def _wait_for_streams(self) -> None:
         """Until a link ended or a moment passed: streams end too often to be told of each."""
@@ -133,7 +141,11 @@ class ChannelListener:
             certificate=self._certificate_sha256(tls), entropy=self._entropy, dummy_key=self._dummy_key, limits=self._limits
         )
         link.send(handshake.start())
-        mac = handshake.receive(await arrived)
+        peer = handshake.receive(await arrived)
+        if isinstance(peer, ConnectorName):
+            await self.connectors.admit(link, handshake, peer, seat)
+            return
+        mac = peer
         try:
             key = await self._keys.channel_key(mac)
         except Exception:  # a store that is down is no verdict on the device
@@ -150,11 +162,11 @@ class ChannelListener:
             raise PeerError(Code.REPLACED, "a newer link is up")
         made = DeviceLink(
             link=link,
-            mac=mac,
+            peer=mac,
             generation=generation,
             address=seat.host,
             capabilities=handshake.capabilities,
-            sink=self._events,
+            keep=self._events.on_event,
             entropy=self._entropy,
             ended=self._ended,
             event_failed=self._observer.event_failed,
@@ -177,10 +189,10 @@ class ChannelListener:
 
     def _ended(self, link: DeviceLink, reason: str) -> None:
         self._all.discard(link)
-        if self._links.get(link.mac) is link:
-            del self._links[link.mac]
+        if self._links.get(link.peer) is link:
+            del self._links[link.peer]
         self._emptied.set()
-        self._observer.link_down(link.mac, link.generation, reason)
+        self._observer.link_down(link.peer, link.generation, reason)
 
 
 def _once(arrived: asyncio.Future[Frame]) -> Callable[[Frame], None]:

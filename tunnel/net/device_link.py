@@ -1,17 +1,17 @@
-"""`DeviceLink`: the gateway's end of one authenticated link: streams to the device, its events, calls."""
+"""`AgentLink`: the gateway's end of one authenticated link, a device's or a connector's: streams, events, calls."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
 
+from registry.connector import ConnectorName
 from registry.mac import MacAddress
 from tunnel.errors import Code, LinkDown, LocalError, PeerError
 from tunnel.frames import EVENT_ID_SIZE
 from tunnel.messages import Call, DeviceEvent, Result
 from tunnel.net.link import Link
 from tunnel.net.pipe import StreamPipe
-from tunnel.net.ports import EventSink
 from tunnel.outputs import LinkFailed, PeerLeaving
 
 MAX_OPEN_CALLS = 16
@@ -31,8 +31,11 @@ class _Waiting:
         self.askers = 0
 
 
-class DeviceLink:
-    """One generation of a device's link. `ended(device_link, reason)` is called once, when it is over."""
+P = TypeVar("P", MacAddress, ConnectorName)
+
+
+class AgentLink(Generic[P]):
+    """One generation of the link of `peer`. `keep(peer, event)` keeps an event or raises; `ended(link, reason)` is called once."""
 
     __slots__ = (
         "_calls",
@@ -40,13 +43,13 @@ class DeviceLink:
         "_entropy",
         "_event_failed",
         "_events",
+        "_keep_event",
         "_keeping",
         "_link",
-        "_sink",
         "address",
         "capabilities",
         "generation",
-        "mac",
+        "peer",
         "replaced",
     )
 
@@ -54,25 +57,25 @@ class DeviceLink:
         self,
         *,
         link: Link,
-        mac: MacAddress,
+        peer: P,
         generation: int,
         address: str,
         capabilities: tuple[str, ...],
-        sink: EventSink,
+        keep: Callable[[P, DeviceEvent], Awaitable[None]],
         entropy: Callable[[int], bytes],
-        ended: Callable[["DeviceLink", str], None],
-        event_failed: Callable[[MacAddress], None],
+        ended: Callable[["AgentLink[P]", str], None],
+        event_failed: Callable[[P], None],
     ) -> None:
         self._link = link
-        self.mac = mac
+        self.peer: P = peer
         self.generation = generation
         self.address = address
         self.capabilities = capabilities
         self.replaced = False
-        self._sink = sink
+        self._keep_event: Callable[[P, DeviceEvent], Awaitable[None]] = keep
         self._entropy = entropy
-        self._ended = ended
-        self._event_failed = event_failed
+        self._ended: Callable[[AgentLink[P], str], None] = ended
+        self._event_failed: Callable[[P], None] = event_failed
         self._events: deque[DeviceEvent] = deque()
         self._keeping: asyncio.Task[None] | None = None
         self._calls: dict[bytes, _Waiting] = {}
@@ -97,10 +100,13 @@ class DeviceLink:
         heard = self._link.heard_at
         return 0.0 if heard is None else max(0.0, asyncio.get_running_loop().time() - heard)
 
-    def open(self, service: str) -> StreamPipe:
-        """Open a stream to a service of the device; await `opened()` on it. Raises LinkDown if the link takes none now."""
+    def open(self, service: str, device: str = "") -> StreamPipe:
+        """Open a stream to a service of the device, or of `device` behind a connector; await `opened()` on it.
+
+        Raises LinkDown if the link takes none now.
+        """
         try:
-            return self._link.open(service)
+            return self._link.open(service, device)
         except LocalError:
             raise LinkDown("the link takes no new streams") from None
 
@@ -188,11 +194,15 @@ class DeviceLink:
             while self._events:
                 event = self._events.popleft()
                 try:
-                    await self._sink.on_event(self.mac, event)
+                    await self._keep_event(self.peer, event)
                 except Exception:  # any failure of the sink means "not kept", and the device repeats
                     self._link.forget_event(event.id)
-                    self._event_failed(self.mac)
+                    self._event_failed(self.peer)
                 else:
                     self._link.acknowledge(event.id)
         finally:
             self._keeping = None
+
+
+DeviceLink = AgentLink[MacAddress]
+ConnectorLink = AgentLink[ConnectorName]

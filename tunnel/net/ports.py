@@ -1,11 +1,13 @@
 """What the tunnel's shells ask of the node they live in: keys, generations, events kept, and who is told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from registry.connector import ConnectorName
 from registry.mac import MacAddress
 from registry.records import RemoteSession
-from tunnel.messages import DeviceEvent
+from tunnel.messages import DeviceEvent, Result
 from tunnel.net.pipe import StreamPipe
 
 
@@ -29,6 +31,10 @@ class Reached(Protocol):
         """Open a stream to a service of the device; await `opened()` on it. Raises LinkDown if it takes none now."""
         ...
 
+    async def call(self, name: str, body: Mapping[str, Any], deadline: float, call_id: bytes = b"") -> Result:
+        """See `AgentLink.call`. Raises LinkDown, TimeoutError."""
+        ...
+
 
 class ChannelKeys(Protocol):
     """Where device keys come from."""
@@ -43,6 +49,30 @@ class Generations(Protocol):
 
     async def next_generation(self, mac: MacAddress) -> int:
         """A number above every one given before for this MAC, restarts included; 1 .. 2^63-1."""
+        ...
+
+
+class ConnectorPorts(Protocol):
+    """What the links of connectors ask of the node."""
+
+    async def connector_key(self, connector: ConnectorName) -> bytes | None:
+        """The 32-byte key of this token, None if there is no such token (any more). Should take the same time for both."""
+        ...
+
+    async def next_connector_generation(self, connector: ConnectorName) -> int:
+        """As `Generations.next_generation`."""
+        ...
+
+    async def on_connector_event(self, connector: ConnectorName, event: DeviceEvent) -> None:
+        """Take an event. Returning acknowledges it, raising makes the connector repeat it."""
+        ...
+
+    def connector_up(self, connector: ConnectorName, address: str) -> None:
+        """Its link is up; `ConnectorLinks.link` has it. Must not raise."""
+        ...
+
+    def connector_down(self, connector: ConnectorName, reason: str) -> None:
+        """A link of it has ended; `reason` as in `ChannelObserver.link_down`. Must not raise."""
         ...
 
 
