@@ -35,6 +35,9 @@ MAX_EVENTS = 256
 """Events that wait for the gateway; the next one is refused, so that a long outage does not eat the device's memory."""
 REMEMBERED_RESULTS = 64
 
+
+Serve = Callable[[StreamPipe, str], Awaitable[None]]
+"""serve(pipe, service) answers one offered stream and carries it to its end; `pipe.device` names the device that is meant."""
 CallTarget = Callable[[Mapping[str, Any]], Awaitable[Result | Mapping[str, Any]]]
 
 Results = OrderedDict[bytes, Result | None]
@@ -68,8 +71,9 @@ def client_context(
 class Agent:
     """Keeps one link to the gateway while `run` runs.
 
-    `services` maps a service id to where it is served (host, port, whether over TLS); anything else is refused. `calls` maps a
-    call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
+    `services` maps a service id to where it is served (host, port, whether over TLS); anything else is refused. A connector gives
+    `serve` instead. `calls` maps a call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n
+    random bytes.
     `results`: the answers given to CALLs so far, where the device remembers them over a restart.
     """
 
@@ -81,7 +85,8 @@ class Agent:
         identity: Identity,
         tls: ssl.SSLContext,
         entropy: Callable[[int], bytes],
-        services: Mapping[str, LocalService | tuple[str, int]],
+        services: Mapping[str, LocalService | tuple[str, int]] | None = None,
+        serve: Serve | None = None,
         calls: Mapping[str, CallTarget] | None = None,
         server_name: str | None = None,
         limits: Limits | None = None,
@@ -95,7 +100,8 @@ class Agent:
         self._identity = identity
         self._tls = tls
         self._entropy = entropy
-        self._services = {name: LocalService(*place) for name, place in services.items()}
+        self._services = {name: LocalService(*place) for name, place in (services or {}).items()}
+        self._serve = serve
         self._call_targets = dict(calls or {})
         self._server_name = server_name or host
         self._limits = limits or Limits()
@@ -266,7 +272,9 @@ class Agent:
     def stream_offered(self, _link: Link, pipe: StreamPipe, service: str) -> None:
         """Looked up here on every OPEN: the list is this end's own, whatever the gateway says."""
         target = self._services.get(service)
-        if target is None:
+        if self._serve is not None:
+            self._spawn(self._serve(pipe, service))
+        elif target is None:
             pipe.reset(Code.SERVICE_REFUSED)
         elif target.tls:
             self._spawn(serve_tls(pipe, target))

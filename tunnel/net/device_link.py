@@ -35,7 +35,7 @@ P = TypeVar("P", MacAddress, ConnectorName)
 
 
 class AgentLink(Generic[P]):
-    """One generation of the link of `peer`. `keep(peer, event)` keeps an event or raises; `ended(link, reason)` is called once."""
+    """One generation of the link of `peer`. `keep(peer, event)` keeps an event or raises; `ended(link, reason)`: it is over."""
 
     __slots__ = (
         "_calls",
