@@ -65,6 +65,22 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long (default 1)")
     simulate.set_defaults(command=_simulate)
 
+    connector = commands.add_parser(
+        "connector", help="on a site's LAN: speak for the devices there that have no channel of their own"
+    )
+    connector.add_argument("--gateway", metavar="HOST:PORT", help="the gateway's channel; the port is 7443 unless given")
+    connector.add_argument("--token-file", metavar="F", help="the file that holds the site token")
+    connector.add_argument(
+        "--ca", metavar="FILE", help="the CA of the gateway's certificate; without it the system's trust counts"
+    )
+    connector.add_argument(
+        "--ca-sha256", metavar="X", help="or the SHA-256 of that CA's certificate, which the gateway shows itself"
+    )
+    connector.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file with the same words: gateway, token_file, ..."
+    )
+    connector.set_defaults(command=_connector)
+
     token = commands.add_parser("token", help="make a new admin API token (shown once)")
     token.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="state folder of the gateway")
     token.add_argument("--name", default="command line", help="what the token is for, as the audit log will show it")
@@ -138,6 +154,13 @@ def _simulate(options: argparse.Namespace) -> int:
     }
     command = [sys.executable, "-m", "simulators", "fleet"]
     os.execv(sys.executable, command + [str(word) for flag in flags.items() for word in flag])  # noqa: S606
+
+
+def _connector(options: argparse.Namespace) -> int:
+    from gateway.connector import options as words
+    from gateway.connector.program import run_connector
+
+    return run_connector(words.options({key: getattr(options, key) for key in words.KEYS}, options.config))
 
 
 def _token(options: argparse.Namespace) -> int:

@@ -72,8 +72,8 @@ class Agent:
     """Keeps one link to the gateway while `run` runs.
 
     `services` maps a service id to where it is served (host, port, whether over TLS); anything else is refused. A connector gives
-    `serve` instead. `calls` maps a call's name to the coroutine that does it. `tls` as from `client_context`. `entropy(n)` gives n
-    random bytes.
+    `serve` instead. `calls` maps a call's name to the coroutine that does it. `on_state` hears "up" and "down", `on_failure` why
+    there is no link, and in how many seconds the next try is. `tls` as from `client_context`. `entropy(n)` gives n random bytes.
     `results`: the answers given to CALLs so far, where the device remembers them over a restart.
     """
 
@@ -94,6 +94,7 @@ class Agent:
         backoff_most: float = BACKOFF_MOST,
         event_repeat: float = EVENT_REPEAT,
         on_state: Callable[[str], None] = lambda _state: None,
+        on_failure: Callable[[str, float], None] = lambda _error, _pause: None,
         results: "Results | None" = None,
     ) -> None:
         self._host, self._port = host, port
@@ -108,6 +109,7 @@ class Agent:
         self._backoff = (backoff_first, backoff_most)
         self._event_repeat = event_repeat
         self._on_state = on_state
+        self._on_failure = on_failure
         self._link: Link | None = None
         self._ended: asyncio.Future[LinkFailed] | None = None
         self._leaving: PeerLeaving | None = None
@@ -152,7 +154,9 @@ class Agent:
                 except (OSError, TunnelError, TimeoutError) as error:
                     self.last_error = str(error) or type(error).__name__
                 failures = 0 if loop.time() - started >= STABLE else failures + 1
-                await asyncio.sleep(self._pause(failures))
+                pause = self._pause(failures)
+                self._on_failure(self.last_error, pause)
+                await asyncio.sleep(pause)
         finally:
             for task in list(self._tasks):
                 task.cancel()

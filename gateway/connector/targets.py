@@ -1,0 +1,68 @@
+"""`Targets`: connections to devices, and the rules that hold whatever the gateway asks for.
+
+A connection goes to a device of the list, to a service of the list, at the service's own port, at a literal private address that
+is not this machine's, and no byte passes before the neighbour table has said that the address belongs to the device's MAC.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from gateway.connector.device_list import DeviceList, Listed
+from gateway.connector.neighbours import Neighbours
+from gateway.connector.refusal import Refusal, Why
+from registry.connector import private_address
+from tunnel.errors import TargetRefused
+from tunnel.net.agent import Dialled, at_service
+from tunnel.net.splice import CHUNK
+
+PORTS: Mapping[str, int] = {"web": 80, "web-tls": 443, "ssh": 22, "rtsp": 554}
+"""The port of each service: the connector's own, whatever the gateway says."""
+CONNECT_SECONDS = 3.0
+
+
+class Targets:
+    """See the module."""
+
+    def __init__(self, devices: DeviceList, neighbours: Neighbours) -> None:
+        self._devices = devices
+        self._neighbours = neighbours
+
+    async def dial(self, device: str, service: str) -> Dialled:
+        """A connection for a stream. Raises TargetRefused."""
+        try:
+            return await self.connect(self._devices.get(device), service)
+        except Refusal as refusal:
+            raise TargetRefused(refusal.why.code) from None
+
+    async def connect(self, device: Listed, service: str) -> Dialled:
+        """A connection to a service of a listed device, its MAC checked. Raises Refusal."""
+        port = PORTS.get(service)
+        if port is None or service not in device.services:
+            raise Refusal(Why.NOT_LISTED)
+        address = self.address(device)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_connection(address, port, limit=CHUNK)
+        except OSError:  # TimeoutError is one
+            raise Refusal(Why.UNREACHABLE) from None
+        try:
+            self._check(device, address)
+        except Refusal:
+            writer.transport.abort()
+            raise
+        return Dialled(reader, writer, at_service(address, port))
+
+    def address(self, device: Listed) -> str:
+        """Where the device is. Raises Refusal for an address that must not be connected to."""
+        address = device.address or self._neighbours.address_of(device.mac)
+        if not address:
+            raise Refusal(Why.NO_ADDRESS)
+        if private_address(address) != address or self._neighbours.is_own(address):
+            raise Refusal(Why.NOT_LISTED)
+        return address
+
+    def _check(self, device: Listed, address: str) -> None:
+        """After the connection is made the kernel knows who answered. Behind a router it never does: then nobody can check."""
+        heard = self._neighbours.mac_of(address)
+        if heard is not None and heard != device.mac:
+            raise Refusal(Why.WRONG_DEVICE)
