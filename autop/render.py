@@ -13,7 +13,9 @@ from autop.commands import settings_of
 from autop.errors import RejectedValue
 from autop.firmware import Offer, firmware_lines
 from autop.layers import Composed, Layer, lay
+from autop.profiles.http_api import USER, api_password
 from autop.settings import (
+    ApiLogin,
     AutopPoll,
     AutopSettings,
     ChannelAddress,
@@ -54,6 +56,7 @@ class Facts:
     `buttons` None: the device's own button numbers. `dial_seconds`: as in DeviceSettings. `commands`: operators' lines by layer,
     but for the device's own, which its record holds.
     `firmware`: the image that the device is to install now. `has_authority`: it has fetched the present `settings.server_ca`.
+    `http_api`: whether its site has a connector, which uses the device's HTTP API; None: it never had one, and it is left alone.
     """
 
     settings: AutopSettings
@@ -70,6 +73,7 @@ class Facts:
     dial_seconds: int = 0
     commands: tuple[tuple[Layer, tuple[str, ...]], ...] = field(default=(), repr=False)
     one_time: OneTime | None = None
+    http_api: bool | None = None
     firmware: Offer | None = None
     has_authority: bool = False
 
@@ -121,6 +125,7 @@ def device_settings(device: Device, facts: Facts) -> DeviceSettings:
         authority_url=_file_url(device, facts, ".pem") if facts.settings.server_ca else "",
         checks_servers=bool(facts.settings.server_ca) and facts.has_authority,
         public_pin=any(AccessMethod.PIN in relay.access_methods for relay in device.relays),
+        http_api=_http_api(facts),
     )
 
 
@@ -172,6 +177,12 @@ def _clock(facts: Facts) -> Clock | None:
 def _poll(device: Device, facts: Facts) -> AutopPoll:
     hour, minute, second = poll_time(device.mac, facts.settings.poll_first_hour, facts.settings.poll_hours)
     return AutopPoll(facts.settings.directory(facts.token), hour, minute, second)
+
+
+def _http_api(facts: Facts) -> ApiLogin | None:
+    if facts.http_api is None or not facts.channel_key:
+        return None
+    return ApiLogin(USER, api_password(facts.channel_key)) if facts.http_api else ApiLogin()
 
 
 def _channel(facts: Facts) -> ChannelAddress | None:

@@ -143,8 +143,16 @@ class ChannelAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiLogin:
+    """The login of the device's local HTTP API; both empty: the API is to be shut."""
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """Everything a profile may write for one device. A web password, clock, poll or channel that is missing is not written.
+    """Everything a profile may write for one device. What is None, or an empty web password, is not written.
 
     `dial_seconds`: how long a panel must keep dialling, if longer than by itself. `phonebook_url` holds the device's token.
     `authority_url`: where the authority is that it `checks_servers` by; holds its token.
@@ -166,6 +174,7 @@ class DeviceSettings:
     authority_url: str = field(default="", repr=False)
     checks_servers: bool = False
     public_pin: bool = True
+    http_api: ApiLogin | None = None
 
 
 def poll_time(mac: MacAddress, first_hour: int, hours: int) -> tuple[int, int, int]:

@@ -32,6 +32,7 @@ from autop.profiles.base import ButtonKey
 from autop.render import Facts, OneTime, compose, render, write_lines
 from autop.settings import MAX_BUTTON_NUMBERS, MAX_SPEED_DIALS, AutopSettings, Contact
 from registry.configuration import AuthorityFetched, OneTimeAutop, device_scope
+from registry.connector import SiteConnectors
 from registry.enrolment import TokenRotation
 from registry.errors import BadSeal, RegistryError
 from registry.location import AorBindings
@@ -149,6 +150,7 @@ class _Ingredients:
     entered: Entered = ()
     live: LiveUpgrade | None = None
     has_authority: bool = False
+    http_api: bool | None = None
     calls_peers: bool = False
     """Whether addresses of bindings are in it, or will be once peers register."""
 
@@ -167,6 +169,7 @@ class _Ingredients:
             *[(layer, one.version) for layer, one in self.entered],
             self.live,
             self.has_authority,
+            self.http_api,
         )
 
 
@@ -324,8 +327,19 @@ class Configurations:
         site = await self._records.get(Site, record.site)
         live = await self._firmware.live(record) if self._firmware is not None else None
         entered, has_authority = await entered_for(self._records, record), await self._has_authority(record.mac)
+        connectors = await self._records.get(SiteConnectors, record.site)
+        http_api = None if connectors is None else bool(connectors.record.ids)
         if self._neighbours is None:
-            return _Ingredients(device, rotation, account, site, live=live, entered=entered, has_authority=has_authority)
+            return _Ingredients(
+                device,
+                rotation,
+                account,
+                site,
+                live=live,
+                entered=entered,
+                has_authority=has_authority,
+                http_api=http_api,
+            )
         neighbours = await self._neighbours.of(record.site)
         place, is_door = neighbours.site, record.kind.is_door
         peers = lan_peers(record, place)
@@ -345,6 +359,7 @@ class Configurations:
             live=live,
             calls_peers=bool(peers),
             has_authority=has_authority,
+            http_api=http_api,
         )
 
     async def _addresses(self, peers: Sequence[Device]) -> dict[str, str]:
@@ -421,6 +436,7 @@ class Configurations:
             commands=opened(ingredients.entered, vault),
             firmware=ingredients.live.offer if ingredients.live else None,
             has_authority=ingredients.has_authority,
+            http_api=ingredients.http_api,
         )
 
 

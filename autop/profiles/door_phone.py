@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from autop.cfg_format import label
 from autop.profiles.base import ButtonKey, Line, Model, account_lines, backup_lines, redirect_lines, shared_lines
+from autop.profiles.http_api import http_api_lines
 from autop.settings import CAMERA_USER, MAX_BUTTON_NUMBERS, DeviceSettings, DoorRelay, camera_password
 
 FACTORY_DIAL_SECONDS = 60
@@ -26,13 +27,14 @@ class DoorPhone:
 
 
 def door_lines(settings: DeviceSettings) -> Iterator[Line]:
-    """What every device at a door has: relays, the common PIN, its camera, no redirect; and the port of its log's server."""
+    """What every device at a door has: relays, the common PIN, its camera, no redirect, the HTTP API; and the port of its log's server."""
     yield from relay_lines(settings.relays)
     if not settings.public_pin:
         yield "Config.DoorSetting.PASSWORD.PublicKeyEnable", "0"
     if settings.web_password:
         yield from camera_lines(camera_password(settings.web_password))
     yield from redirect_lines()
+    yield from http_api_lines(settings.http_api)
     if settings.syslog.host:
         yield "Config.Settings.LOGLEVEL.RemoteServerPort", str(settings.syslog.port)
 

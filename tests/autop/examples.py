@@ -92,6 +92,7 @@ def facts(**changes: Any) -> Facts:
         zone=Zone(180, "Moscow"),
         door_relays=RELAYS,
         contacts=(Contact("Main entrance", "400000001"), Contact("Flat 101", "400000002")),
+        http_api=True,
     )
     return replace(full, **changes)
 
