@@ -6,6 +6,7 @@ from admin_api.work import Work
 from registry.command_states import Event, step
 from registry.commands import Command
 from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop, device_scope, fetched_file_key
+from registry.connector import DeviceAddress
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window
 from registry.mac import MacAddress
 from registry.records import Account, Device, RemoteSession
@@ -37,13 +38,15 @@ async def remove_device(work: Work, device: Stored[Device]) -> None:
 
 
 async def _forget_configuration(work: Work, mac: MacAddress) -> None:
-    """Add to `work` the end of what waits for the device, of what it fetched, and of its lines' revisions: they hold secrets."""
+    """Add to `work` the end of what waits for the device, of what it fetched, of its lines' revisions (they hold secrets), and of
+    its LAN address."""
     fetches = await work.call.ports.store.get(DeviceFetches, mac.text)
     work.delete(OneTimeAutop, mac.text)
     work.delete(DeviceFetches, mac.text)
     for kind in (AuthorityFetched, TokenRotation, Enrolment):
         work.delete(kind, mac.text)
     work.delete(EnrolmentWindow, device_window(mac))
+    work.delete(DeviceAddress, mac.text)
     for fetch in fetches.record.fetches if fetches is not None else ():
         work.delete(FetchedFile, fetched_file_key(mac, fetch.etag))
     await forget_revisions(work, device_scope(mac))

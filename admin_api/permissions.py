@@ -33,6 +33,8 @@ class Permission(StrEnum):
     FIRMWARE_WRITE = "firmware.write"
     UPGRADES_READ = "upgrades.read"
     UPGRADES_WRITE = "upgrades.write"
+    CONNECTORS_READ = "connectors.read"
+    CONNECTORS_WRITE = "connectors.write"
     REMOTE_SESSIONS_READ = "remote-sessions.read"
     REMOTE_SESSIONS_WRITE = "remote-sessions.write"
     FORWARDS_WRITE = "forwards.write"
@@ -69,6 +71,8 @@ ROLES: Mapping[Permission, frozenset[Role]] = {
     Permission.FIRMWARE_WRITE: frozenset({_D}),
     Permission.UPGRADES_READ: frozenset({_D, _I, _S}),
     Permission.UPGRADES_WRITE: frozenset({_D, _I, _S}),
+    Permission.CONNECTORS_READ: frozenset({_D, _I, _S}),
+    Permission.CONNECTORS_WRITE: frozenset({_D, _I}),
     Permission.REMOTE_SESSIONS_READ: frozenset({_D, _I, _S}),
     Permission.REMOTE_SESSIONS_WRITE: frozenset({_D, _I, _S}),
     Permission.FORWARDS_WRITE: frozenset({_D, _I}),

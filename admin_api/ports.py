@@ -72,13 +72,13 @@ class Commanded(StrEnum):
     REFUSED = "refused"
     """The device says that it has not."""
     UNREACHABLE = "unreachable"
-    """There is no channel to the device: it was not asked."""
+    """There is no way to the device now: it was not asked."""
     SILENT = "silent"
     """The device did not answer in time: it may or may not have."""
 
 
 class DoorOpener(Protocol):
-    """Commands to open relays, over the devices' channels."""
+    """Commands to open relays, over the devices' channels and connectors."""
 
     async def permits(self, account: str, device: Device) -> bool:
         """Whether this SIP account is an app's that may open relays of this device. Raises StoreUnavailable."""

@@ -90,6 +90,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
         503, "Every port for Remote Control sessions is in use", "End a session, or give remote_control.ports more of them."
     ),
     "feature-off": ProblemType(409, "The user's intercom feature is off", "Turn it on first: without it there is no app."),
+    "too-many-connectors": ProblemType(409, "The site has as many connectors as one may have", "Revoke one first."),
+    "connector-revoked": ProblemType(409, "The connector is revoked", "Create a new one."),
     "too-many-apps": ProblemType(409, "The user has as many apps as one may have", "Delete an app first."),
     "not-renderable": ProblemType(
         409, "The device cannot be given a configuration", "Correct what the detail names; until then it keeps what it has."

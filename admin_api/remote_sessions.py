@@ -65,7 +65,9 @@ class NewSession(SessionView):
     """A session just made: the only time its link is shown."""
 
     link: str = Field(description="Open it in a browser. It works once.")
-    online: bool = Field(description="Whether the device's channel is up; without it the page can only say so.")
+    online: bool = Field(
+        description="Whether the device can be reached now, over its channel or its connector; else the page can only say so."
+    )
 
 
 def session_fields(session: RemoteSession, wall: float) -> dict[str, object]:
@@ -153,13 +155,13 @@ async def open_session(call: CallOf, mac: str, body: SessionBody | None = None) 
         )
         work.require(type(device), device.key)
         work.require(Site, device.site)
-        path = f"remote-session/{made.record.id}"
+        path, seen = f"remote-session/{made.record.id}", call.ports.presence(device)
         work.create(made.record, action="remote-session.opened", object=path, site=device.site, note=f"device {device.mac}")
         answer = NewSession.model_validate(
             {
                 **session_fields(made.record, call.wall),
                 "link": call.ports.remote_control.link(made.record, made.link_path),
-                "online": call.ports.presence(device).channel,
+                "online": seen.channel or seen.connector,
             }
         )
         return Answer(201, answer, of=made.record, location=f"/api/v1/remote-sessions/{made.record.id}")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from admin_api.audit import changed_fields
 from admin_api.autop_scopes import MAX_SCOPES, forget_scope
 from admin_api.calls import Call, CallOf
+from admin_api.connectors import remove_connectors
 from admin_api.credentials import new_id
 from admin_api.models import Body, Flag, Name, RingSeconds, Timestamp, Whole, check_time_zone, merged, timestamp
 from admin_api.pages import ListPage, PagingOf, Shelf, page
@@ -162,6 +163,7 @@ async def delete_site(call: CallOf, site: str) -> Response:
         work.delete(SiteRoster, site, expect=roster.version)
         work.delete(SiteLandlines, site)
         work.delete(EnrolmentWindow, site_window(site))
+        await remove_connectors(work, site)
         for stored in (await call.ports.store.list(AutopCommands, "site", site, limit=MAX_SCOPES)).items:
             await forget_scope(work, stored.record.scope)
         return Answer(204)

@@ -37,6 +37,8 @@ from gateway.autop_admission import autop_admission
 from gateway.autop_guard import device_logins, guarded, refusal_book
 from gateway.commands import channel_reach, command_queue
 from gateway.config import Config
+from gateway.connector_book import ConnectorBook
+from gateway.connector_feed import SiteDevices
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
 from gateway.door_commands import DoorCommands
@@ -64,6 +66,7 @@ from gateway.presence import CHANNEL_LIMITS, PresenceBook
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
+from gateway.reach import Reach
 from gateway.remote_control import remote_control, visitor_listener
 from gateway.reset_windows import ResetWindows
 from gateway.revocation import Revocation
@@ -183,6 +186,7 @@ class Node:
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
             heard=lambda mac: None if (link := channel.link(mac)) is None else link.silence,
+            on_connector=lambda mac: connectors.sees(mac),
             wall=self._wall,
         )
         sip = SipService(
@@ -244,7 +248,17 @@ class Node:
         book.start()
         self._stack.push_async_callback(book.stop)
 
-        # The channel, and Remote Control through it.
+        # The channel, and Remote Control through it; for devices that have none, the connector of their site.
+        connectors = ConnectorBook(
+            store=store,
+            read_model=read_model,
+            vault=vault,
+            devices=SiteDevices(store, read_model, vault),
+            logbook=logbook,
+            present=presence.seen,
+            wall=self._wall,
+        )
+        self._stack.push_async_callback(connectors.stop)
         channel = ChannelListener(
             certificate_sha256=self._tls.leaf_sha256,
             keys=DeviceKeys(read_model, vault),
@@ -255,8 +269,11 @@ class Node:
             observer=ChannelNotes(self.metrics, presence, logbook, lambda mac: commands.came(mac)),
             certified=lambda connection: certified_macs(connection.getpeercert() or {}),
             entropy=entropy,
+            connectors=connectors,
             limits=CHANNEL_LIMITS,
         )
+        connectors.serve(channel.connectors)
+        reach = Reach(channel.link, connectors.behind)
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
         limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
         await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN], config.tls.device_ca), limits=limits)
@@ -268,7 +285,7 @@ class Node:
         visitors = visitor_listener(
             config,
             store=store,
-            links=channel.link,
+            links=reach.of,
             metrics=self.metrics,
             logbook=logbook,
             entropy=entropy,
@@ -364,7 +381,7 @@ class Node:
                 trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),
                 known_models=known_models,
                 doors=DoorCommands(
-                    link=channel.link,
+                    reach=reach.of,
                     directory=directory,
                     talking=core.talking,
                     openings=openings,
@@ -383,6 +400,8 @@ class Node:
         # Operations.
         add_node_gauges(self.metrics, core, sip, channel, visitors, bindings, self._tls)
         add_trunk_gauges(self.metrics, trunks)
+        online = "portico_connectors_online", "Connectors of sites that are connected."
+        self.metrics.gauge(*online, (), lambda: [((), connectors.online())])
         add_firmware_gauges(self.metrics, upgrade_clock, files)
         lag = LagSampler(self.metrics.lag.observe, core.lag, sample)
         lag.start()

@@ -1,4 +1,4 @@
-"""Opening a relay over the device's channel: `admin_api.ports.DoorOpener`."""
+"""Opening a relay over the device's channel or its site's connector: `admin_api.ports.DoorOpener`."""
 
 from collections.abc import Callable
 
@@ -14,28 +14,31 @@ from sip.call_policy import may_open
 from sip.directory import UNKNOWN, AccountFacts, AccountQuestion
 from tunnel.errors import LinkDown
 from tunnel.messages import Result
-from tunnel.net.device_link import DeviceLink
+from tunnel.net.ports import Reached
 
 CALL = "open-relay"
 DEADLINE = 3.0
 """Seconds a device has for its answer. An app shows the outcome within 3.5 s (issue 4); the rest is for the store."""
 _LONGEST_WORD = 64
+FACTORY_HOLD = 3
+_NOT_ASKED = frozenset(("not_listed", "no_address", "wrong_device", "unreachable", "busy"))
+"""Words of a connector that did not get as far as the device (docs/tunnel-protocol.md section 11)."""
 
 
 class DoorCommands:
-    """`link(mac)`: the device's channel, None if it has none now. `talking` as in the port."""
+    """`reach(mac)`: the device, None if it cannot be reached now. `talking` as in the port."""
 
     def __init__(
         self,
         *,
-        link: Callable[[MacAddress], DeviceLink | None],
+        reach: Callable[[MacAddress], Reached | None],
         directory: MemoryDirectory,
         talking: Callable[[str, str], str],
         openings: DoorOpenings,
         logbook: Logbook,
         metrics: Metrics,
     ) -> None:
-        self._link = link
+        self._reach = reach
         self._directory = directory
         self._talking = talking
         self._openings = openings
@@ -60,8 +63,8 @@ class DoorCommands:
 
     async def open(self, device: Device, relay: int, command: bytes, opening: Opening) -> tuple[Commanded, str]:
         """See DoorOpener."""
-        link = self._link(device.mac)
-        if link is None:
+        reached = self._reach(device.mac)
+        if reached is None:
             return Commanded.UNREACHABLE, ""
         self._openings.commanded(device.mac, command.hex(), opening)
         body = {
@@ -70,9 +73,10 @@ class DoorCommands:
             "by": opening.by,
             "call_id": opening.call_id,
             "command": command.hex(),
+            "hold": device.relays[relay - 1].hold_seconds if 0 < relay <= len(device.relays) else FACTORY_HOLD,
         }
         try:
-            outcome, word = _outcome(await link.call(CALL, body, DEADLINE, command))
+            outcome, word = _outcome(await reached.call(CALL, body, DEADLINE, command))
         except (LinkDown, TimeoutError):
             return Commanded.SILENT, ""
         if outcome is Commanded.OPENED:
@@ -95,5 +99,8 @@ def _outcome(result: Result) -> tuple[Commanded, str]:
     """What the device said. `ok` alone is no opening: it must say `opened`."""
     if result.ok and result.body.get("opened") is True:
         return Commanded.OPENED, ""
-    word = result.body.get("error", "")
-    return Commanded.REFUSED, word[:_LONGEST_WORD] if isinstance(word, str) and word.isprintable() else ""
+    said = result.body.get("error", "")
+    word = said[:_LONGEST_WORD] if isinstance(said, str) and said.isprintable() else ""
+    if word == "no_answer":
+        return Commanded.SILENT, ""
+    return Commanded.UNREACHABLE if word in _NOT_ASKED else Commanded.REFUSED, word

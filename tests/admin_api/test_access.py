@@ -111,6 +111,14 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("GET", "/upgrades/{upgrade}/devices", "DIS", "upgrade"),
     ("PATCH", "/upgrades/{upgrade}", "DIS", "upgrade"),
     ("DELETE", "/upgrades/{upgrade}", "DIS", "upgrade"),
+    ("POST", "/sites/{site}/connectors", "DI", "site"),
+    ("GET", "/sites/{site}/connectors", "DIS", "site"),
+    ("GET", "/connectors/{connector}", "DIS", "connector"),
+    ("POST", "/connectors/{connector}/rotate", "DI", "connector"),
+    ("DELETE", "/connectors/{connector}", "DI", "connector"),
+    ("GET", "/devices/{mac}/lan-address", "DISPR", "mac"),
+    ("PUT", "/devices/{mac}/lan-address", "DIS", "mac"),
+    ("DELETE", "/devices/{mac}/lan-address", "DIS", "mac"),
     ("POST", "/devices/{mac}/remote-sessions", "DIS", "mac"),
     ("GET", "/devices/{mac}/remote-sessions", "DIS", "mac"),
     ("GET", "/remote-sessions", "DIS", None),
@@ -135,6 +143,7 @@ UNKNOWN = {
     "department": "none",
     "user": "none",
     "session": "none",
+    "connector": "none",
     "app": "none",
     "trunk": "none",
     "of": "none",
@@ -172,6 +181,7 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         group = (await client.post("/command-groups", json=body_of("POST", "/command-groups", FOREIGN))).json()["id"]
         trunk = (await client.post("/trunks", json=a_trunk(FOREIGN))).json()["id"]
         session = (await client.post(f"/devices/{mac}/remote-sessions")).json()["id"]
+        connector = (await client.post(f"/sites/{FOREIGN}/connectors", json={"name": "Cellar"})).json()["id"]
         assert (await client.put(f"/autop-commands/site/{FOREIGN}", json=LINES)).status_code == 200
         assert (await client.post(f"/autop-commands/site/{FOREIGN}/one-time", json=LINES)).status_code == 201
         assert (await client.post(f"/devices/{mac}/token-rotation")).status_code == 201
@@ -193,6 +203,7 @@ async def a_full_world() -> tuple[World, dict[str, str]]:
         "user": someone["id"],
         "app": someone["app_account"],
         "session": session,
+        "connector": connector,
         "trunk": trunk,
         "of": FOREIGN,
         "image": SHA256[:24],
@@ -225,6 +236,9 @@ def body_of(method: str, path: str, site: str) -> Any:
         ("POST", "/users/{user}/apps"): {},
         ("POST", "/devices/{mac}/remote-sessions"): {},
         ("POST", "/devices/{mac}/forwards"): {"service": "ssh"},
+        ("POST", "/sites/{site}/connectors"): {"name": "Attic"},
+        ("POST", "/connectors/{connector}/rotate"): {},
+        ("PUT", "/devices/{mac}/lan-address"): {"address": "192.168.1.20"},
         ("PUT", "/autop-commands/{level}/{of}"): LINES,
         ("POST", "/autop-commands/{level}/{of}/rollback"): {"revision": 1},
         ("POST", "/autop-commands/{level}/{of}/dry-run"): LINES,
