@@ -263,7 +263,7 @@ class ConnectorBook:
         live.told = devices
         live.macs = frozenset(one.mac for one in devices)
         live.accounts = frozenset(one.account for one in devices if one.account)
-        live.seen.clear()  # it tells of all who are there after each list
+        live.seen &= live.macs  # it tells of all of them after each list
         for mac in live.macs:
             self._behind.setdefault(mac, set()).add(live.name.id)
 

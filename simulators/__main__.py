@@ -1,4 +1,4 @@
-"""`python -m simulators demo|fleet`: simulated devices against a running gateway, in a process and loop of their own."""
+"""`python -m simulators demo|fleet|lan`: simulated devices against a running gateway, in a process and loop of their own."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="demo|fleet")
+    commands = parser.add_subparsers(required=True, metavar="demo|fleet|lan")
 
     demo = commands.add_parser("demo", help="a house with two devices; a visitor rings, the door opens, everything is shown")
     _ready(demo)
@@ -56,6 +56,15 @@ def _parser() -> argparse.ArgumentParser:
         help="SIP transports of new devices, dealt out in turn: udp, tcp, tls (default udp)",
     )
     fleet.set_defaults(command=_fleet)
+
+    lan = commands.add_parser("lan", help="one door phone as it stands on a LAN: web page and HTTP API, no channel")
+    lan.add_argument("--mac", required=True, metavar="M", help="its MAC address")
+    lan.add_argument("--autop-url", default="", metavar="URL", help="its autop directory URL, as the admin API showed it")
+    lan.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="without an autop URL: what it holds")
+    lan.add_argument("--ca-file", metavar="F", help="the CA of the gateway's certificate")
+    lan.add_argument("--address", required=True, metavar="A", help="an address of this machine for its page and API")
+    lan.add_argument("--port", type=int, default=80, metavar="P", help="their port (default 80)")
+    lan.set_defaults(command=_lan)
     return parser
 
 
@@ -67,6 +76,13 @@ def _demo(options: argparse.Namespace) -> Awaitable[int]:
     from simulators.demo import run_demo
 
     return run_demo(options.ready_file, once=options.once, as_json=options.json, resident_seconds=options.resident_seconds)
+
+
+def _lan(options: argparse.Namespace) -> Awaitable[int]:
+    from simulators.lan_device import run_lan_device
+
+    settings = dict(word.split("=", 1) for word in options.setting)
+    return run_lan_device(options.mac, options.autop_url, options.ca_file, options.address, options.port, settings)
 
 
 def _fleet(options: argparse.Namespace) -> Awaitable[int]:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ import h11
 
 from autop.cfg_format import MAX_FILE, read_as_device
 from registry.mac import MacAddress
-from simulators.device_config import Fetched
+from simulators.device_config import DeviceConfig, Fetched
 from simulators.device_settings import Settings, device_config
 
 FETCH_SECONDS = 30.0
@@ -68,6 +69,15 @@ class AutopClient:
     def setting(self, key: str) -> str:
         """What the device holds under `Config.<key>`; empty where nothing."""
         return self._settings.text(key)
+
+    def held(self) -> dict[str, str]:
+        """The whole configuration, by full key."""
+        return self._settings.all()
+
+    def change(self, values: Mapping[str, str]) -> DeviceConfig:
+        """Set keys from elsewhere than a file (the device's own API); returns what the device is now."""
+        self._settings.apply(values)
+        return device_config(self._settings)
 
     def factory_reset(self, url: str = "") -> None:
         """Forget everything but the URL in use, or have this one."""

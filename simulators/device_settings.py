@@ -21,16 +21,23 @@ class Settings:
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
+        self._spelled: dict[str, str] = {}
 
     def apply(self, settings: Mapping[str, str]) -> int:
         """Take a file's settings over. Returns how many values changed."""
         before = dict(self._values)
         self._values.update((key.lower(), value) for key, value in settings.items())
+        for key in settings:
+            self._spelled.setdefault(key.lower(), key)
         return sum(before.get(key) != value for key, value in self._values.items())
 
     def text(self, key: str, default: str = "") -> str:
         """The value of `Config.<key>`; `default` where there is none or a blank one."""
         return self._values.get(f"config.{key}".lower()) or default
+
+    def all(self) -> dict[str, str]:
+        """Every setting, by its full key as it was first spelled."""
+        return {self._spelled[key]: value for key, value in self._values.items()}
 
     def number(self, key: str, default: int | None = None) -> int | None:
         """The value as a number of at most nine digits; `default` for anything else."""

@@ -37,7 +37,7 @@ class Watch:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     def list_changed(self) -> None:
-        """There is a new list: ask everybody now, and tell of all who are there."""
+        """There is a new list: ask everybody now, and tell of all."""
         self._told.clear()
         self._listed.set()
 
@@ -54,7 +54,7 @@ class Watch:
         devices = [one for one in self._devices.all() if SERVICE in one.services]
         up = dict(zip(devices, await asyncio.gather(*map(self._is_there, devices)), strict=True))
         now = {device.mac.text: there for device, there in up.items()}
-        changed = [mac for mac, there in now.items() if there != self._told.get(mac, False)]
+        changed = [mac for mac, there in now.items() if there is not self._told.get(mac)]
         for start in range(0, len(changed), PAGE):
             page = changed[start : start + PAGE]
             try:
