@@ -49,6 +49,8 @@ class _Live:
     told: tuple[Reachable, ...] | None = None
     """What it has acknowledged; None before the first list."""
     macs: frozenset[MacAddress] = frozenset()
+    named: frozenset[MacAddress] = frozenset()
+    """Those it may have been told of: it may speak of them before its acknowledgement was read."""
     accounts: frozenset[str] = frozenset()
     seen: set[MacAddress] = field(default_factory=set)
     due: asyncio.Event = field(default_factory=asyncio.Event)
@@ -151,7 +153,7 @@ class ConnectorBook:
                 continue
             with contextlib.suppress(MalformedMac):
                 address = MacAddress(mac)
-                if address in live.macs and up:
+                if address in live.named and up:
                     live.seen.add(address)
                     self._present(address)
                 elif address in live.seen:
@@ -253,6 +255,8 @@ class ConnectorBook:
         devices = await self._devices.of(live.site)
         if devices == live.told:
             return
+        macs = frozenset(one.mac for one in devices)
+        live.named = live.macs | macs
         for body in pages(devices, number):
             result = await link.call(LIST_CALL, body, PAGE_SECONDS)
             if not result.ok:
@@ -261,7 +265,7 @@ class ConnectorBook:
             return
         self._unlist(live.name.id, live.macs)
         live.told = devices
-        live.macs = frozenset(one.mac for one in devices)
+        live.macs = live.named = macs
         live.accounts = frozenset(one.account for one in devices if one.account)
         live.seen &= live.macs  # it tells of all of them after each list
         for mac in live.macs:
