@@ -273,7 +273,7 @@ class Node:
             limits=CHANNEL_LIMITS,
         )
         connectors.serve(channel.connectors)
-        reach = Reach(channel.link, connectors.behind)
+        reach = Reach(channel.link, connectors.behind, connectors.gone)
         self._stack.push_async_callback(lambda: channel.stop(self._grace))
         limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
         await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN], config.tls.device_ca), limits=limits)

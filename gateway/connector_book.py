@@ -52,7 +52,8 @@ class _Live:
     named: frozenset[MacAddress] = frozenset()
     """Those it may have been told of: it may speak of them before its acknowledgement was read."""
     accounts: frozenset[str] = frozenset()
-    seen: set[MacAddress] = field(default_factory=set)
+    seen: dict[MacAddress, bool] = field(default_factory=dict)
+    """What it has said of its devices: there, or gone. Of others it has said nothing yet."""
     due: asyncio.Event = field(default_factory=asyncio.Event)
     feeding: asyncio.Task[None] | None = None
 
@@ -100,11 +101,10 @@ class ConnectorBook:
     # ---- for reach.py ---------------------------------------------------------------------------------------
 
     def behind(self, mac: MacAddress) -> ConnectorLink | None:
-        """The link of the connector that may reach this device, best one that sees it; None if there is none now."""
-        holders = self._behind.get(mac)
-        if not holders or self._links is None:
+        """The link of a connector that may reach this device, best one that sees it; None if there is none now."""
+        if self._links is None:
             return None
-        for id_ in sorted(holders, key=lambda one: mac not in self._live[one].seen):
+        for id_ in sorted(self._behind.get(mac, ()), key=lambda one: not self._live[one].seen.get(mac)):
             link = self._links.link(id_)
             if link is not None:
                 return link
@@ -112,7 +112,11 @@ class ConnectorBook:
 
     def sees(self, mac: MacAddress) -> bool:
         """Whether a connector says that the device answers on its LAN."""
-        return any(mac in self._live[id_].seen for id_ in self._behind.get(mac, ()))
+        return any(self._live[id_].seen.get(mac) for id_ in self._behind.get(mac, ()))
+
+    def gone(self, mac: MacAddress) -> bool:
+        """Whether every connector that may reach the device says that it does not answer."""
+        return all(self._live[id_].seen.get(mac) is False for id_ in self._behind.get(mac, ()))
 
     def online(self) -> int:
         """Connectors that are connected."""
@@ -153,12 +157,10 @@ class ConnectorBook:
                 continue
             with contextlib.suppress(MalformedMac):
                 address = MacAddress(mac)
-                if address in live.named and up:
-                    live.seen.add(address)
-                    self._present(address)
-                elif address in live.seen:
-                    live.seen.discard(address)
-                    self._present(address)
+                if address in live.named:
+                    if up or live.seen.get(address):
+                        self._present(address)  # it was there until now
+                    live.seen[address] = up
 
     def connector_up(self, connector: ConnectorName, address: str) -> None:
         """Begin to feed it."""
@@ -267,7 +269,7 @@ class ConnectorBook:
         live.told = devices
         live.macs = live.named = macs
         live.accounts = frozenset(one.account for one in devices if one.account)
-        live.seen &= live.macs  # it tells of all of them after each list
+        live.seen = {mac: up for mac, up in live.seen.items() if mac in macs}
         for mac in live.macs:
             self._behind.setdefault(mac, set()).add(live.name.id)
 

@@ -56,15 +56,18 @@ class ByConnector:
 
 
 class Reach:
-    """`channel(mac)`: the device's own link; `connector(mac)`: that of a connector which may reach it. None: not now."""
+    """`channel(mac)`: the device's own link; `connector(mac)`: that of a connector which may reach it. None: not now. `gone(mac)`:
+    whether the connectors say that it does not answer."""
 
     def __init__(
         self,
         channel: Callable[[MacAddress], DeviceLink | None],
         connector: Callable[[MacAddress], ConnectorLink | None],
+        gone: Callable[[MacAddress], bool],
     ) -> None:
         self._channel = channel
         self._connector = connector
+        self._gone = gone
 
     def of(self, mac: MacAddress) -> ByChannel | ByConnector | None:
         """The device, None if it cannot be reached now. Good for this moment: ask again for the next thing."""
@@ -73,3 +76,8 @@ class Reach:
             return ByChannel(own)
         link = self._connector(mac)
         return None if link is None else ByConnector(link, mac)
+
+    def there(self, mac: MacAddress) -> ByChannel | ByConnector | None:
+        """As `of`, but None too where a connector says that the device does not answer: for what can wait until it is back."""
+        found = self.of(mac)
+        return None if isinstance(found, ByConnector) and self._gone(mac) else found

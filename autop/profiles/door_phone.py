@@ -27,7 +27,7 @@ class DoorPhone:
 
 
 def door_lines(settings: DeviceSettings) -> Iterator[Line]:
-    """What every device at a door has: relays, the common PIN, camera, no redirect, HTTP API; and the port of its log's server."""
+    """What every device at a door has: relays, common PIN, camera, no redirect, HTTP API; and the port of its log's server."""
     yield from relay_lines(settings.relays)
     if not settings.public_pin:
         yield "Config.DoorSetting.PASSWORD.PublicKeyEnable", "0"

@@ -1,7 +1,7 @@
 """`Watch`: which of the listed devices answer on the LAN, told to the gateway when it changes (EVENT `devices-seen`).
 
-A device is there if it takes a connection to its web page. Each is asked every ROUND_SECONDS, a few at a time; one that does not
-answer is asked once more before it counts as gone, so a cut cable is told within 30 s.
+A device is there if it takes a connection to its web page, plain or over TLS. Each is asked every ROUND_SECONDS, a few at a time;
+one that does not answer is asked once more before it counts as gone, so a cut cable is told within 30 s.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from gateway.connector.refusal import Refusal
 from gateway.connector.targets import Targets
 from tunnel.errors import LinkDown
 
-ROUND_SECONDS = 18.0
+ROUND_SECONDS = 12.0
 AGAIN_SECONDS = 2.0
 AT_ONCE = 16
 PAGE = 100
 """Devices of one report."""
 REPORT_SECONDS = 15.0
-SERVICE = "web"
+SERVICES = ("web", "web-tls")
 
 Report = Callable[[list[dict[str, object]]], Awaitable[None]]
 
@@ -51,7 +51,7 @@ class Watch:
                     await self._listed.wait()
 
     async def _look(self) -> None:
-        devices = [one for one in self._devices.all() if SERVICE in one.services]
+        devices = self._devices.all()
         up = dict(zip(devices, await asyncio.gather(*map(self._is_there, devices)), strict=True))
         now = {device.mac.text: there for device, there in up.items()}
         changed = [mac for mac, there in now.items() if there is not self._told.get(mac)]
@@ -75,9 +75,10 @@ class Watch:
             return await self._answers(device)
 
     async def _answers(self, device: Listed) -> bool:
-        try:
-            connection = await self._targets.connect(device, SERVICE)
-        except Refusal:
-            return False
-        connection.writer.transport.abort()
-        return True
+        for service in SERVICES:
+            if service in device.services:
+                with contextlib.suppress(Refusal):
+                    connection = await self._targets.connect(device, service)
+                    connection.writer.transport.abort()
+                    return True
+        return False
