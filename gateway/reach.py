@@ -56,8 +56,10 @@ class ByConnector:
 
 
 class Reach:
-    """`channel(mac)`: the device's own link; `connector(mac)`: that of a connector which may reach it. None: not now. `gone(mac)`:
-    whether the connectors say that it does not answer."""
+    """`channel(mac)`: the device's own link; `connector(mac)`: that of a connector which may reach it; None: not now.
+
+    `gone(mac)`: whether connectors say that it does not answer.
+    """
 
     def __init__(
         self,
