@@ -2,6 +2,8 @@
 installer does through the admin API and with a browser, and how a site token ends.
 """
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -184,6 +186,31 @@ def test_a_new_token_takes_over_when_it_is_used_and_the_old_one_ends(here: Here)
     here.until_seen()
     actions = [entry["action"] for entry in here.gateway.ask("GET", f"/audit?limit=500&site={here.site}")["items"]]
     assert {"connector.created", "connector.token-rotated", "connector.token-taken-over"} <= set(actions)
+
+
+def test_the_installers_page_is_true(here: Here, tmp_path: Path) -> None:
+    """docs/connector.md: its commands make a second connector of the site, and its configuration starts it."""
+    page = (ROOT / "docs" / "connector.md").read_text()
+    blocks = dict.fromkeys(("sh", "toml"), "")
+    for kind, block in re.findall(r"```(sh|toml)\n(.*?)```", page, re.DOTALL):
+        blocks[kind] += block
+    make, start = blocks["sh"].strip().rsplit("\n", 1)
+    host, port = here.gateway.address("admin")
+    secret = Path(here.gateway.ready["admin_token_file"]).read_text().strip()
+    environment = {**os.environ, "API": f"http://{host}:{port}/api/v1", "TOKEN": secret, "SITE": here.site}
+    subprocess.run(["bash", "-euc", make], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "site-token").stat().st_mode & 0o777 == 0o600
+    place, number = here.gateway.address("channel")
+    (tmp_path / "ca.pem").write_bytes(Path(here.gateway.ready["ca_file"]).read_bytes())
+    (tmp_path / "connector.toml").write_text(blocks["toml"].replace("gate.example:7443", f"{place}:{number}"))
+    command = start.replace("portico ", f"PYTHONPATH={ROOT} exec {sys.executable} -m gateway ", 1)
+    with subprocess.Popen(["bash", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(3)]
+        process.terminate()
+        assert process.wait(WITHIN) == 0
+    assert "connected" in said[1]
+    assert "2 devices of this site, 2 of them with a LAN address" in said[2]
 
 
 def test_a_revoked_token_ends_the_link_within_a_second(here: Here) -> None:
