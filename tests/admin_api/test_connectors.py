@@ -102,7 +102,7 @@ async def test_a_deleted_site_takes_its_connectors_along() -> None:
         assert (shown["connected"], shown["address"]) == (True, "192.0.2.7")
         assert (await client.delete(f"/sites/{HOME}", headers={"If-Match": "*"})).status_code == 204
     for kind, key in ((Connector, body["id"]), (ConnectorSeen, body["id"]), (SiteConnectors, HOME)):
-        assert await world.store.get(kind, key) is None  # type: ignore[type-var]
+        assert await world.store.get(kind, key) is None
 
 
 async def test_where_a_device_is() -> None:
