@@ -61,7 +61,7 @@ from gateway.loop import LagSampler
 from gateway.media import media_engine, media_rule
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver
-from gateway.on_site import start_pnp, start_tftp
+from gateway.on_site import LibraryDevices, start_pnp, start_tftp
 from gateway.presence import CHANNEL_LIMITS, PresenceBook
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
@@ -256,6 +256,8 @@ class Node:
             devices=SiteDevices(store, read_model, vault),
             logbook=logbook,
             present=presence.seen,
+            urls=LibraryDevices(read_model, None),
+            autop=lambda: self._autop_settings().autop_url if "autop_https" in self._listeners.bound else "",
             wall=self._wall,
         )
         self._stack.push_async_callback(connectors.stop)
@@ -365,6 +367,7 @@ class Node:
         )
         await start_pnp(config, self._stack, self.metrics, sip, read_model, enrolling)
         autop.use_settings(self._autop_settings())
+        connectors.begin()
 
         # The management plane.
         api = create_app(

@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     connector.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file with the same words: gateway, token_file, ..."
     )
+    connector.add_argument(
+        "--pnp", metavar="IFACE,...", help="answer SIP PnP on these network interfaces, for devices that may enrol"
+    )
+    connector.add_argument("--tftp", metavar="ADDRESS", help="serve configurations over TFTP at this address of the LAN")
     connector.set_defaults(command=_connector)
 
     token = commands.add_parser("token", help="make a new admin API token (shown once)")

@@ -18,9 +18,10 @@ from registry.errors import BadSeal, MalformedMac, RegistryError
 from registry.location import AorBindings
 from registry.mac import MacAddress
 from registry.read_model import ReadModel
-from registry.records import Device, Site
+from registry.records import Device, LibraryMac, Site
 from registry.store import Change, Put, Store
 from registry.vault import Vault
+from sip.net.pnp import EnrolmentUrls
 from tunnel.errors import LinkDown
 from tunnel.messages import DeviceEvent
 from tunnel.net.connector_links import ConnectorLinks
@@ -28,6 +29,9 @@ from tunnel.net.device_link import ConnectorLink
 
 LIST_CALL = "devices"
 SEEN_EVENT = "devices-seen"
+PNP_EVENT = "pnp-asked"
+URL_CALL = "enrolment-url"
+URL_SECONDS = 3.0
 PAGE_SECONDS = 10.0
 SETTLE_SECONDS = 0.2
 """Between a change and the new list: many changes make one."""
@@ -59,7 +63,11 @@ class _Live:
 
 
 class ConnectorBook:
-    """See the module. `wall()`: wall-clock seconds; `present(mac)` is told of devices that were seen on their LAN."""
+    """See the module. Nobody is told anything before `begin`.
+
+    `wall()`: wall-clock seconds; `present(mac)` is told of devices that were seen on their LAN. `urls`: one-time enrolment URLs
+    for PnP; `autop()`: the directory of autop over HTTPS, "" where there is none.
+    """
 
     def __init__(
         self,
@@ -70,6 +78,8 @@ class ConnectorBook:
         devices: SiteDevices,
         logbook: Logbook,
         present: Callable[[MacAddress], None],
+        urls: EnrolmentUrls,
+        autop: Callable[[], str],
         wall: Callable[[], float],
     ) -> None:
         self._store = store
@@ -78,10 +88,13 @@ class ConnectorBook:
         self._devices = devices
         self._logbook = logbook
         self._present = present
+        self._urls = urls
+        self._autop = autop
         self._wall = wall
         self._links: ConnectorLinks | None = None
         self._live: dict[str, _Live] = {}
         self._behind: dict[MacAddress, set[str]] = {}
+        self._begun = asyncio.Event()
         self._decoy = vault.seal(b"\0" * 32, _DECOY)
         self._generation = int(wall() * 1_000_000)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,6 +103,10 @@ class ConnectorBook:
     def serve(self, links: ConnectorLinks) -> None:
         """The links whose ports this is. Before the first connection."""
         self._links = links
+
+    def begin(self) -> None:
+        """The node knows its own addresses: connectors are told their devices from now on."""
+        self._begun.set()
 
     async def stop(self) -> None:
         """Feed nobody any more."""
@@ -146,8 +163,10 @@ class ConnectorBook:
         return self._generation
 
     async def on_connector_event(self, connector: ConnectorName, event: DeviceEvent) -> None:
-        """Which devices it sees. What nobody can use is dropped: it would be repeated for ever."""
+        """Which devices it sees, or who asks its LAN for a URL. What nobody can use is dropped: it would be repeated for ever."""
         live = self._live.get(connector.id)
+        if live is not None and event.name == PNP_EVENT:
+            await self._tell_url(live, event.body.get("mac"))
         said = event.body.get("devices")
         if live is None or event.name != SEEN_EVENT or not isinstance(said, list):
             return
@@ -161,6 +180,18 @@ class ConnectorBook:
                     if up or live.seen.get(address):
                         self._present(address)  # it was there until now
                     live.seen[address] = up
+
+    async def _tell_url(self, live: _Live, said: object) -> None:
+        """A device asked the LAN for its URL. One of another site gets none here, whatever enrolment would say."""
+        link = self._links.link(live.name.id) if self._links is not None else None
+        with contextlib.suppress(MalformedMac, RegistryError, LinkDown, TimeoutError):
+            mac = MacAddress(said if isinstance(said, str) else "")
+            library, device = await self._read_model.get(LibraryMac, mac.text), await self._read_model.get(Device, mac.text)
+            sites = {one.record.site for one in (library, device) if one is not None and one.record.site}
+            near = library is not None and live.site != "" and sites <= {live.site}
+            url = await self._urls.url_for(mac) if near else None
+            if link is not None:
+                await link.call(URL_CALL, {"mac": mac.text, "url": url or ""}, URL_SECONDS)
 
     def connector_up(self, connector: ConnectorName, address: str) -> None:
         """Begin to feed it."""
@@ -234,6 +265,7 @@ class ConnectorBook:
     async def _feed(self, live: _Live) -> None:
         """Tell a connector its list, and again whenever it has changed. Ends with the link."""
         number = 0
+        await self._begun.wait()
         while True:
             await live.due.wait()
             await asyncio.sleep(SETTLE_SECONDS if number else 0.0)
@@ -259,7 +291,7 @@ class ConnectorBook:
             return
         macs = frozenset(one.mac for one in devices)
         live.named = live.macs | macs
-        for body in pages(devices, number):
+        for body in pages(devices, number, self._autop()):
             result = await link.call(LIST_CALL, body, PAGE_SECONDS)
             if not result.ok:
                 raise LinkDown("the connector does not take its list")

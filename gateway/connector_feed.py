@@ -88,10 +88,10 @@ class SiteDevices:
         return lan_address(bindings.record) if bindings is not None else ""
 
 
-def pages(devices: tuple[Reachable, ...], number: int) -> list[dict[str, Any]]:
-    """The bodies of the CALLs that tell this list; at least one."""
+def pages(devices: tuple[Reachable, ...], number: int, autop: str = "") -> list[dict[str, Any]]:
+    """The bodies of the CALLs that tell this list; at least one. `autop`: the directory of autop over HTTPS."""
     parts = [devices[start : start + PAGE_DEVICES] for start in range(0, len(devices), PAGE_DEVICES)] or [()]
     return [
-        {"list": number, "page": page, "pages": len(parts), "devices": [one.said() for one in part]}
+        {"list": number, "page": page, "pages": len(parts), "autop": autop, "devices": [one.said() for one in part]}
         for page, part in enumerate(parts, 1)
     ]

@@ -14,6 +14,7 @@ PAGE_DEVICES = 40
 MAX_PAGES = 100
 MAX_SERVICES = 8
 MAX_LOGIN = 63
+MAX_AUTOP = 256
 _MAX_LIST = 2**53
 _SERVICE = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
 
@@ -38,6 +39,8 @@ class DeviceList:
         self._next: dict[int, tuple[Listed, ...]] = {}
         self._next_number = 0
         self._next_pages = 0
+        self.autop = ""
+        """The gateway's autop directory, as it said with the list."""
 
     def __len__(self) -> int:
         return len(self._devices)
@@ -57,6 +60,7 @@ class DeviceList:
         """The link is gone: nothing may be reached until the next one brings a list."""
         self._devices, self._next = {}, {}
         self._number = self._next_number = self._next_pages = 0
+        self.autop = ""
 
     def page(self, body: Mapping[str, Any]) -> bool:
         """Take one page. True if the list is whole with it, and holds now. Raises Refusal for a page that breaks the rules.
@@ -70,6 +74,9 @@ class DeviceList:
         if len(said) > PAGE_DEVICES:
             raise Refusal(Why.MALFORMED)
         found = tuple(_listed(one) for one in said)
+        autop = body.get("autop", "")
+        if not isinstance(autop, str) or len(autop) > MAX_AUTOP or not autop.isascii():
+            raise Refusal(Why.MALFORMED)
         if number <= self._number or number < self._next_number:
             return False
         if number > self._next_number:
@@ -80,7 +87,7 @@ class DeviceList:
         if len(self._next) < pages:
             return False
         self._devices = {one.mac: one for each in sorted(self._next) for one in self._next[each]}
-        self._number, self._next = number, {}
+        self._number, self._next, self.autop = number, {}, autop
         return True
 
 

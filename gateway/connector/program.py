@@ -11,19 +11,22 @@ from typing import Any
 
 import uvloop
 
+from gateway.connector.autop_files import AutopFiles
 from gateway.connector.commands import Commands
 from gateway.connector.device_api import DeviceApi
 from gateway.connector.device_list import DeviceList
 from gateway.connector.neighbours import Neighbours
+from gateway.connector.on_lan import URL_CALL, EnrolmentUrls, OnLan
 from gateway.connector.options import Options
 from gateway.connector.refusal import Refusal
 from gateway.connector.targets import Targets
-from gateway.connector.trust import certificate_shown, pinned_context
+from gateway.connector.trust import certificate_shown, trusting
 from gateway.connector.watch import Watch
 from gateway.errors import StartError
+from tunnel.frames import ALPN
 from tunnel.handshake import Identity
 from tunnel.messages import Result
-from tunnel.net.agent import Agent, backoff, client_context
+from tunnel.net.agent import Agent, backoff
 
 Say = Callable[[str], None]
 
@@ -42,34 +45,58 @@ class ConnectorProgram:
         """Until cancelled. Raises StartError for a CA file that cannot be used."""
         options = self._options
         self._say(f"connector {options.name}, token {options.name.number}; the gateway is {options.host}:{options.port}")
-        tls = await self._trust()
+        channel_tls, autop_tls = await self._trust()
+        urls = EnrolmentUrls(lambda name, body: agent.send_event(name, body))
         agent = Agent(
             host=options.host,
             port=options.port,
             identity=Identity(options.name, options.token.key),
-            tls=tls,
+            tls=channel_tls,
             entropy=os.urandom,
             dial=self._targets.dial,
-            calls={**self._commands.calls(), "devices": self._take_list},
+            calls={**self._commands.calls(), "devices": self._take_list, URL_CALL: urls.told},
             on_state=self._turned,
             on_failure=self._failed,
         )
         self._watch = Watch(self._devices, self._targets, lambda seen: agent.send_event("devices-seen", {"devices": seen}))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(agent.run())
-            tasks.create_task(self._watch.run())
+        lan = OnLan(urls, AutopFiles(lambda: self._devices.autop, autop_tls), os.urandom)
+        await self._answer_on_lan(lan)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(agent.run())
+                tasks.create_task(self._watch.run())
+        finally:
+            await lan.stop()
 
-    async def _trust(self) -> ssl.SSLContext:
+    async def _answer_on_lan(self, lan: OnLan) -> None:
+        options = self._options
+        try:
+            await lan.start(options.pnp, options.tftp)
+        except OSError as error:
+            await lan.stop()
+            raise StartError(
+                f"--pnp {','.join(options.pnp)} --tftp {options.tftp}: {error.strerror or error}. "
+                "Name interfaces and an address of this machine; port 69 needs CAP_NET_BIND_SERVICE (docs/connector.md)"
+            ) from None
+        if options.pnp:
+            self._say(f"PnP is answered on {', '.join(options.pnp)}, for devices that the gateway lets enrol")
+        if options.tftp is not None:
+            self._say(f"TFTP is served at {options.tftp[0]}:{options.tftp[1]}")
+
+    async def _trust(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """The contexts for the channel and for autop."""
         options = self._options
         if not options.ca_sha256:
+            ca_file = str(options.ca) if options.ca is not None else None
             try:
-                return client_context(ca_file=str(options.ca) if options.ca is not None else None)
+                return trusting(ALPN, ca_file=ca_file), trusting("http/1.1", ca_file=ca_file)
             except OSError as error:  # ssl.SSLError is one
                 raise StartError(f"--ca {options.ca}: {error}") from None
         failures = 0
         while True:
             try:
-                return pinned_context(await certificate_shown(options.host, options.port, options.ca_sha256))
+                shown = await certificate_shown(options.host, options.port, options.ca_sha256)
+                return trusting(ALPN, certificate=shown), trusting("http/1.1", certificate=shown)
             except (OSError, TimeoutError) as error:
                 failures += 1
                 pause = backoff(failures, random.random())  # noqa: S311 spreads tries, guards nothing

@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from tunnel.frames import ALPN
-from tunnel.net.agent import client_context
 
 SECONDS = 10.0
 _CHUNK = 16_384
@@ -20,15 +19,17 @@ class NotTheGateway(OSError):
     """What answers there shows no certificate with this fingerprint."""
 
 
-def pinned_context(certificate: str) -> ssl.SSLContext:
-    """TLS that trusts this one certificate (PEM), a CA's or the gateway's own."""
-    context = client_context()
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusting.minimum_version = context.minimum_version
-    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    trusting.load_verify_locations(cadata=certificate)
-    trusting.set_alpn_protocols([ALPN])
-    return trusting
+def trusting(alpn: str, *, ca_file: str | None = None, certificate: str | None = None) -> ssl.SSLContext:
+    """TLS for this protocol that trusts a CA file, or this one certificate (PEM; a CA's or the gateway's own), else the system.
+
+    Raises OSError for a file that cannot be read.
+    """
+    context = ssl.create_default_context(cafile=ca_file, cadata=certificate)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.set_alpn_protocols([alpn])
+    return context
 
 
 async def certificate_shown(host: str, port: int, sha256: str) -> str:

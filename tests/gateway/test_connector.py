@@ -166,6 +166,13 @@ def test_flags(tmp_path: Path) -> None:
     assert SECRET not in repr(found)
 
 
+def test_pnp_and_tftp_are_off_unless_switched_on(tmp_path: Path) -> None:
+    assert (options(flags(tmp_path), None).pnp, options(flags(tmp_path), None).tftp) == ((), None)
+    found = options(flags(tmp_path, pnp="eth0, eth1.5", tftp="192.168.1.2"), None)
+    assert (found.pnp, found.tftp) == (("eth0", "eth1.5"), ("192.168.1.2", 69))
+    assert options(flags(tmp_path, tftp="192.168.1.2:6969"), None).tftp == ("192.168.1.2", 6969)
+
+
 def test_a_file_says_the_same_and_flags_win(tmp_path: Path) -> None:
     said = flags(tmp_path)
     file = tmp_path / "connector.toml"
@@ -186,6 +193,9 @@ def test_a_file_says_the_same_and_flags_win(tmp_path: Path) -> None:
         ({"ca_sha256": "ab"}, "--ca-sha256"),
         ({"ca": "x", "ca_sha256": "ab" * 32}, "one of them"),
         ({"token_file": "/nowhere/token"}, "site token"),
+        ({"pnp": "eth0;x"}, "--pnp"),
+        ({"tftp": "0.0.0.0"}, "--tftp"),
+        ({"tftp": "192.168.1.2:x"}, "--tftp"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, changes: dict[str, str | None], word: str) -> None:

@@ -67,7 +67,7 @@ def test_a_large_site_comes_in_pages_that_fit_a_frame() -> None:
         assert len(packed) <= 16_384
         held.page(unpack_map(packed)["body"])
     assert len(held) == len(many)
-    assert pages((), 1) == [{"list": 1, "page": 1, "pages": 1, "devices": []}]
+    assert pages((), 1) == [{"list": 1, "page": 1, "pages": 1, "autop": "", "devices": []}]
 
 
 class Link:

@@ -74,9 +74,9 @@ class LanDevice:
         """How often this has happened."""
         return sum(one["what"] == what for one in self.said)
 
-    def inside(self, *command: str) -> None:
-        """Run a program in the device's network."""
-        _run("nsenter", f"--net=/proc/{self._process.pid}/ns/net", *command)
+    def inside(self, *command: str) -> str:
+        """Run a program in the device's network; returns what it says."""
+        return _run("nsenter", f"--net=/proc/{self._process.pid}/ns/net", *command)
 
     def stop(self) -> None:
         """Its power is cut."""
@@ -168,5 +168,5 @@ def _until_apart(pid: int) -> None:
         time.sleep(0.005)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, capture_output=True, text=True, check=True)
+def _run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -6,6 +6,7 @@ The gateway's half is the channel listener alone, which here may say anything.
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def listed(mac: MacAddress = DOOR, address: str | None = None, **changes: Any) -
 
 
 @contextlib.asynccontextmanager
-async def site(folder: Path, *, pinned: bool = False, key: bytes | None = None) -> AsyncIterator[Here]:
+async def site(folder: Path, *, pinned: bool = False, key: bytes | None = None, pnp: tuple[str, ...] = ()) -> AsyncIterator[Here]:
     """A gateway's channel, and a connector that is dialling it, in a network of their own."""
     token = SiteToken(NAME, os.urandom(32))
     recorder, ports, lines = Recorder(), Ports({NAME.text: token.key if key is None else key}), list[str]()
@@ -139,7 +140,7 @@ async def site(folder: Path, *, pinned: bool = False, key: bytes | None = None) 
         )
         host, port = await door.start("127.0.0.1", 0)
         ca = {"ca_sha256": tls.ca_sha256} if pinned else {"ca": files.ca}
-        program = ConnectorProgram(Options(host, port, token, **ca), lines.append)
+        program = ConnectorProgram(Options(host, port, token, **ca, pnp=pnp), lines.append)
         running = asyncio.ensure_future(program.run())
         try:
             yield Here(network, channel, ports, lines)
@@ -315,6 +316,33 @@ async def test_a_fingerprint_is_enough_to_know_the_gateway(tmp_path: Path) -> No
     async with site(tmp_path, pinned=True) as here:
         await eventually(lambda: bool(here.ports.up))
         assert "connected" in here.lines
+
+
+DISCOVER = f"""
+import asyncio
+from registry.mac import MacAddress
+from simulators.pnp import NothingOffered, discover
+try:
+    print(asyncio.run(discover(MacAddress("{DOOR}"), interface="eth0", seconds=5.0)))
+except NothingOffered:
+    print("nothing")
+"""
+
+
+async def test_pnp_on_the_lan_is_answered_with_what_the_gateway_says(tmp_path: Path) -> None:
+    async with site(tmp_path, pnp=("lan0",)) as here:
+        door = here.network.device(DOOR, PLACES[DOOR])
+        await asyncio.to_thread(door.until, "PageUp")
+        await eventually(lambda: bool(here.ports.up))
+        door.inside("ip", "route", "add", "224.0.0.0/4", "dev", "eth0")
+        for url in ("https://gate.example:8443/autop/enrol-0123456789abcdef0123456789abcdef/", ""):
+            asked = len(here.ports.events)
+            discovery = asyncio.create_task(asyncio.to_thread(door.inside, sys.executable, "-c", DISCOVER))
+            await eventually(lambda asked=asked: len(here.ports.events) > asked)  # type: ignore[misc]
+            event = here.ports.events[-1]
+            assert (event.name, event.body) == ("pnp-asked", {"mac": DOOR.text})
+            assert (await here.link.call("enrolment-url", {"mac": DOOR.text, "url": url}, 5.0)).ok
+            assert (await discovery).strip() == (url or "nothing")
 
 
 async def test_a_wrong_token_gets_nowhere_and_its_owner_is_told(tmp_path: Path) -> None:

@@ -31,13 +31,14 @@ class Connector:
     """One `portico connector`."""
 
     def __init__(self, gateway: RunningGateway, token: str, folder: Path) -> None:
+        """TFTP is on."""
         self._output = folder / "connector.out"
         self._token = folder / "site-token"
         self._token.write_text(token + "\n")
         self._token.chmod(0o600)
         host, port = gateway.address("channel")
         self._command = [sys.executable, "-m", "gateway", "connector", "--gateway", f"{host}:{port}"]
-        self._command += ["--token-file", str(self._token), "--ca", gateway.ready["ca_file"]]
+        self._command += ["--token-file", str(self._token), "--ca", gateway.ready["ca_file"], "--tftp", GATEWAY]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -75,6 +76,8 @@ class Here:
     connector: Connector
     front: LanDevice
     back: LanDevice
+    urls: dict[MacAddress, str]
+    """The autop URLs of the doors."""
 
     def status(self, mac: MacAddress = FRONT) -> Any:
         return self.gateway.ask("GET", f"/devices/{mac}/status")
@@ -93,12 +96,13 @@ class Here:
         return self.gateway.admin("POST", f"/devices/{mac}/relays/1/open", {"account": self.app, "page": "home"})
 
 
-def door(gateway: RunningGateway, network: Lan, mac: MacAddress, site: str) -> LanDevice:
-    """Add a door phone, plug it in, and wait until it has its configuration."""
+def door(gateway: RunningGateway, network: Lan, mac: MacAddress, site: str, urls: dict[MacAddress, str]) -> LanDevice:
+    """Add a door phone, and plug it in."""
     gateway.ask("POST", "/mac-library", {"mac": mac.text, "site": site})
     body = {"site": site, "kind": 0, "model": "R29", "name": f"Door {mac}", "relays": RELAYS}
     made = gateway.ask("PUT", f"/devices/{mac}", body)
     ca = Path(gateway.ready["ca_file"])
+    urls[mac] = made["autop_url"]
     return network.device(mac, ADDRESSES[mac], autop_url=made["autop_url"], ca=ca)
 
 
@@ -111,9 +115,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
         made = gateway.ask("POST", f"/sites/{site}/connectors", {"name": "Cellar"})
         person = {"site": site, "first_name": "Ada", "last_name": "King", "number": "101", "app": True}
         app = gateway.ask("POST", "/users", person)["account"]["username"]
-        front, back = (door(gateway, network, mac, site) for mac in ADDRESSES)
+        urls: dict[MacAddress, str] = {}
+        front, back = (door(gateway, network, mac, site, urls) for mac in ADDRESSES)
         connector = Connector(gateway, made["site_token"], folder)
-        found = Here(gateway, network, site, made["id"], made["site_token"], app, connector, front, back)
+        found = Here(gateway, network, site, made["id"], made["site_token"], app, connector, front, back, urls)
         try:
             for device in (front, back):
                 device.until("Registered")
@@ -156,6 +161,17 @@ def test_where_the_device_is_was_learnt_from_its_registration(here: Here) -> Non
     assert here.back.count("RelayOpened") == 0
     assert here.gateway.admin("DELETE", f"/devices/{FRONT}/lan-address").status == 204
     here.until("the old list", lambda: here.open_door().status == 200)
+
+
+def test_a_device_that_can_only_tftp_gets_its_file_through_the_connector(here: Here) -> None:
+    token = here.urls[FRONT].rstrip("/").rpartition("/")[2]
+    file = here.front.inside("curl", "-s", f"tftp://{GATEWAY}/autop/{token}/{FRONT}.cfg")
+    https = ["curl", "-s", "--cacert", here.gateway.ready["ca_file"], f"{here.urls[FRONT]}{FRONT}.cfg"]
+    assert file == subprocess.run(https, capture_output=True, text=True, check=True).stdout
+    assert "Config.Account1.GENERAL.UserName = " in file
+    for name in (f"autop/{token}/{BACK}.cfg", f"{FRONT}.cfg", f"autop/{token}/../../etc/passwd"):
+        with pytest.raises(subprocess.CalledProcessError):
+            here.front.inside("curl", "-sf", "--path-as-is", "--max-time", "5", f"tftp://{GATEWAY}/{name}")
 
 
 def test_a_connector_that_was_killed_comes_back(here: Here) -> None:
