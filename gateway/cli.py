@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--devices", type=int, default=10, metavar="N", help="how many devices (default 10)")
     simulate.add_argument("--calls-per-minute", type=int, default=6, metavar="C", help="calls a minute among them (default 6)")
     simulate.add_argument("--minutes", type=float, default=1.0, metavar="M", help="how long (default 1)")
+    simulate.add_argument(
+        "--lan", metavar="A,A", help="instead: door phones without a channel at these addresses of this machine, for a connector"
+    )
     simulate.set_defaults(command=_simulate)
 
     connector = commands.add_parser(
@@ -156,6 +159,9 @@ def _simulate(options: argparse.Namespace) -> int:
         "--calls-per-minute": options.calls_per_minute,
         "--minutes": options.minutes,
     }
+    if options.lan:
+        arguments = ["lan", "--ready-file", str(ready), "--lan", options.lan]
+        os.execv(sys.executable, [sys.executable, "-m", "simulators", *arguments])  # noqa: S606
     command = [sys.executable, "-m", "simulators", "fleet"]
     os.execv(sys.executable, command + [str(word) for flag in flags.items() for word in flag])  # noqa: S606
 

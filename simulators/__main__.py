@@ -57,12 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     fleet.set_defaults(command=_fleet)
 
-    lan = commands.add_parser("lan", help="one door phone as it stands on a LAN: web page and HTTP API, no channel")
-    lan.add_argument("--mac", required=True, metavar="M", help="its MAC address")
+    lan = commands.add_parser("lan", help="door phones as they stand on a LAN: web page and HTTP API, no channel")
+    lan.add_argument("--ready-file", type=Path, metavar="F", help="with --lan: the running gateway's ready file")
+    lan.add_argument(
+        "--lan", default="", metavar="A,A", help="instead of one: a site with a door phone at each of these addresses"
+    )
+    lan.add_argument("--mac", default="", metavar="M", help="its MAC address")
     lan.add_argument("--autop-url", default="", metavar="URL", help="its autop directory URL, as the admin API showed it")
     lan.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="without an autop URL: what it holds")
     lan.add_argument("--ca-file", metavar="F", help="the CA of the gateway's certificate")
-    lan.add_argument("--address", required=True, metavar="A", help="an address of this machine for its page and API")
+    lan.add_argument("--address", default="", metavar="A", help="an address of this machine for its page and API")
     lan.add_argument("--port", type=int, default=80, metavar="P", help="their port (default 80)")
     lan.set_defaults(command=_lan)
     return parser
@@ -80,7 +84,10 @@ def _demo(options: argparse.Namespace) -> Awaitable[int]:
 
 def _lan(options: argparse.Namespace) -> Awaitable[int]:
     from simulators.lan_device import run_lan_device
+    from simulators.lan_site import run_lan_site
 
+    if options.lan and options.ready_file is not None:
+        return run_lan_site(options.ready_file, tuple(options.lan.split(",")), options.port)
     settings = dict(word.split("=", 1) for word in options.setting)
     return run_lan_device(options.mac, options.autop_url, options.ca_file, options.address, options.port, settings)
 

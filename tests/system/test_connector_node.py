@@ -229,6 +229,25 @@ def test_the_installers_page_is_true(here: Here, tmp_path: Path) -> None:
     assert "2 devices of this site, 2 of them with a LAN address" in said[2]
 
 
+def test_simulated_doors_for_a_connector_to_try(here: Here) -> None:
+    """`portico simulate --lan`, at an address of this machine: a connector elsewhere would reach it."""
+    address = "10.77.0.50"
+    subprocess.run(["ip", "addr", "add", f"{address}/24", "dev", "lan0"], check=True)
+    command = [sys.executable, "-m", "gateway", "simulate", "--state", str(here.gateway.state), "--lan", address]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline() + process.stdout.readline()
+        assert "1 door phones at 10.77.0.50" in said
+        assert "next: make a connector" in said
+
+        def page() -> bool:
+            return subprocess.run(["curl", "-sf", "-o", "/dev/null", f"http://{address}/login.html"], check=False).returncode == 0
+
+        here.until("its page", page)
+        process.terminate()
+        assert process.wait(WITHIN) == 0
+
+
 def test_a_revoked_token_ends_the_link_within_a_second(here: Here) -> None:
     """The last one: there is no way back."""
     here.until_seen()
