@@ -249,6 +249,7 @@ class Node:
         self._stack.push_async_callback(book.stop)
 
         # The channel, and Remote Control through it; for devices that have none, the connector of their site.
+        enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
         connectors = ConnectorBook(
             store=store,
             read_model=read_model,
@@ -256,7 +257,7 @@ class Node:
             devices=SiteDevices(store, read_model, vault),
             logbook=logbook,
             present=presence.seen,
-            urls=LibraryDevices(read_model, None),
+            urls=LibraryDevices(read_model, enrolling),
             autop=lambda: self._autop_settings().autop_url if "autop_https" in self._listeners.bound else "",
             wall=self._wall,
         )
@@ -317,7 +318,6 @@ class Node:
         self._stack.push_async_callback(upgrade_clock.stop)
         one_time = OneTimeDelivery(store, vault)
         tokens = TokenRotations(FollowedStore(store, read_model))
-        enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
         gate, sample = autop_admission(self.metrics, self._listeners.handshakes, monotonic)
         commands.start()
         self._stack.push_async_callback(commands.stop)
