@@ -35,7 +35,7 @@ URL_SECONDS = 3.0
 PAGE_SECONDS = 10.0
 SETTLE_SECONDS = 0.2
 """Between a change and the new list: many changes make one."""
-LEAST_SECONDS = 2.0
+LEAST_SECONDS = 1.0
 """Between two lists of one connector."""
 AGAIN_SECONDS = 5.0
 MAX_SEEN = 100

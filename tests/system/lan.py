@@ -27,6 +27,15 @@ from tests.system.peers import ROOT
 GATEWAY = "10.77.0.1"
 _BRIDGE = "lan0"
 WITHIN = 20.0
+_DISCOVER = """
+import asyncio
+from registry.mac import MacAddress
+from simulators.pnp import NothingOffered, discover
+try:
+    print(asyncio.run(discover(MacAddress("{mac}"), interface="{card}", seconds={seconds})))
+except NothingOffered:
+    pass
+"""
 
 
 class LanDevice:
@@ -77,6 +86,12 @@ class LanDevice:
     def inside(self, *command: str) -> str:
         """Run a program in the device's network; returns what it says."""
         return _run("nsenter", f"--net=/proc/{self._process.pid}/ns/net", *command)
+
+    def asks_lan(self, mac: MacAddress, seconds: float = 5.0) -> str:
+        """What a factory-fresh device with this MAC is told for its provisioning URL at this place (SIP PnP); "" for nothing."""
+        card = f"eth{self.place}"
+        self.inside("ip", "route", "replace", "224.0.0.0/4", "dev", card)
+        return self.inside(sys.executable, "-c", _DISCOVER.format(mac=mac, card=card, seconds=seconds)).strip()
 
     def stop(self) -> None:
         """Its power is cut."""

@@ -6,7 +6,6 @@ The gateway's half is the channel listener alone, which here may say anything.
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -294,6 +293,7 @@ async def test_a_device_whose_address_nobody_knows_is_found_by_its_mac(tmp_path:
         assert (await here.call("status", OTHER)).body == {"error": "no_address"}
 
 
+@pytest.mark.slow
 async def test_who_is_there_is_told_after_each_list(tmp_path: Path) -> None:
     async with listed_door(tmp_path) as (here, _door):
         assert (await here.list_devices(listed(), listed(OTHER))).ok
@@ -318,31 +318,18 @@ async def test_a_fingerprint_is_enough_to_know_the_gateway(tmp_path: Path) -> No
         assert "connected" in here.lines
 
 
-DISCOVER = f"""
-import asyncio
-from registry.mac import MacAddress
-from simulators.pnp import NothingOffered, discover
-try:
-    print(asyncio.run(discover(MacAddress("{DOOR}"), interface="eth0", seconds=5.0)))
-except NothingOffered:
-    print("nothing")
-"""
-
-
 async def test_pnp_on_the_lan_is_answered_with_what_the_gateway_says(tmp_path: Path) -> None:
     async with site(tmp_path, pnp=("lan0",)) as here:
         door = here.network.device(DOOR, PLACES[DOOR])
         await asyncio.to_thread(door.until, "PageUp")
         await eventually(lambda: bool(here.ports.up))
-        door.inside("ip", "route", "add", "224.0.0.0/4", "dev", "eth0")
-        for url in ("https://gate.example:8443/autop/enrol-0123456789abcdef0123456789abcdef/", ""):
-            asked = len(here.ports.events)
-            discovery = asyncio.create_task(asyncio.to_thread(door.inside, sys.executable, "-c", DISCOVER))
-            await eventually(lambda asked=asked: len(here.ports.events) > asked)  # type: ignore[misc]
-            event = here.ports.events[-1]
-            assert (event.name, event.body) == ("pnp-asked", {"mac": DOOR.text})
-            assert (await here.link.call("enrolment-url", {"mac": DOOR.text, "url": url}, 5.0)).ok
-            assert (await discovery).strip() == (url or "nothing")
+        url = "https://gate.example:8443/autop/enrol-0123456789abcdef0123456789abcdef/"
+        discovery = asyncio.create_task(asyncio.to_thread(door.asks_lan, DOOR))
+        await eventually(lambda: bool(here.ports.events))
+        (event,) = here.ports.events
+        assert (event.name, event.body) == ("pnp-asked", {"mac": DOOR.text})
+        assert (await here.link.call("enrolment-url", {"mac": DOOR.text, "url": url}, 5.0)).ok
+        assert await discovery == url
 
 
 async def test_a_wrong_token_gets_nowhere_and_its_owner_is_told(tmp_path: Path) -> None:

@@ -31,14 +31,14 @@ class Connector:
     """One `portico connector`."""
 
     def __init__(self, gateway: RunningGateway, token: str, folder: Path) -> None:
-        """TFTP is on."""
+        """PnP and TFTP are on."""
         self._output = folder / "connector.out"
         self._token = folder / "site-token"
         self._token.write_text(token + "\n")
         self._token.chmod(0o600)
         host, port = gateway.address("channel")
         self._command = [sys.executable, "-m", "gateway", "connector", "--gateway", f"{host}:{port}"]
-        self._command += ["--token-file", str(self._token), "--ca", gateway.ready["ca_file"], "--tftp", GATEWAY]
+        self._command += ["--token-file", str(self._token), "--ca", gateway.ready["ca_file"], "--tftp", GATEWAY, "--pnp", "lan0"]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -172,6 +172,19 @@ def test_a_device_that_can_only_tftp_gets_its_file_through_the_connector(here: H
     for name in (f"autop/{token}/{BACK}.cfg", f"{FRONT}.cfg", f"autop/{token}/../../etc/passwd"):
         with pytest.raises(subprocess.CalledProcessError):
             here.front.inside("curl", "-sf", "--path-as-is", "--max-time", "5", f"tftp://{GATEWAY}/{name}")
+
+
+def test_a_device_out_of_its_box_is_told_where_to_enrol_while_the_operator_lets_it(here: Here) -> None:
+    fresh = MacAddress("0C1105AA0013")
+    here.gateway.ask("POST", "/mac-library", {"mac": fresh.text, "site": here.site})
+    here.gateway.ask("PUT", f"/devices/{fresh}", {"site": here.site, "kind": 0, "model": "R29", "name": "New door"})
+    here.gateway.ask("POST", "/enrolment-windows", {"site": here.site, "minutes": 5})
+    url = here.back.asks_lan(fresh)
+    assert "/autop/enrol-" in url
+    assert "Config.Autoprovision.GENERAL.Url = " in here.back.inside("curl", "-sk", f"{url}{fresh}.cfg")
+    assert here.back.asks_lan(MacAddress("0C1105AA00FF"), 1.5) == ""  # nobody's
+    version = here.gateway.admin("GET", f"/devices/{fresh}").headers["etag"]
+    assert here.gateway.admin("DELETE", f"/devices/{fresh}", version=version).status == 204
 
 
 def test_a_connector_that_was_killed_comes_back(here: Here) -> None:
