@@ -18,6 +18,8 @@ from tunnel.net.splice import CHUNK
 PORTS: Mapping[str, int] = {"web": 80, "web-tls": 443, "ssh": 22, "rtsp": 554}
 """The port of each service: the connector's own, whatever the gateway says."""
 CONNECT_SECONDS = 3.0
+PORT_SHUT = "the port is shut"
+"""Said where somebody is there and refuses."""
 
 
 class Targets:
@@ -43,6 +45,8 @@ class Targets:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await asyncio.open_connection(address, port, limit=CHUNK)
+        except ConnectionRefusedError:
+            raise Refusal(Why.UNREACHABLE, PORT_SHUT) from None
         except OSError:  # TimeoutError is one
             raise Refusal(Why.UNREACHABLE) from None
         try:

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 
 from gateway.connector.device_list import DeviceList, Listed
 from gateway.connector.refusal import Refusal
-from gateway.connector.targets import Targets
+from gateway.connector.targets import PORT_SHUT, Targets
 from tunnel.errors import LinkDown
 
 ROUND_SECONDS = 12.0
 AGAIN_SECONDS = 2.0
-AT_ONCE = 16
+AT_ONCE = 64
 PAGE = 100
 """Devices of one report."""
 REPORT_SECONDS = 15.0
@@ -76,9 +76,12 @@ class Watch:
 
     async def _answers(self, device: Listed) -> bool:
         for service in SERVICES:
-            if service in device.services:
-                with contextlib.suppress(Refusal):
-                    connection = await self._targets.connect(device, service)
-                    connection.writer.transport.abort()
-                    return True
+            try:
+                connection = await self._targets.connect(device, service)
+            except Refusal as refusal:
+                if refusal.said != PORT_SHUT:
+                    return False
+            else:
+                connection.writer.transport.abort()
+                return True
         return False

@@ -182,7 +182,12 @@ def test_a_device_out_of_its_box_is_told_where_to_enrol_while_the_operator_lets_
     url = here.back.asks_lan(fresh)
     assert "/autop/enrol-" in url
     assert "Config.Autoprovision.GENERAL.Url = " in here.back.inside("curl", "-sk", f"{url}{fresh}.cfg")
-    assert here.back.asks_lan(MacAddress("0C1105AA00FF"), 1.5) == ""  # nobody's
+    other = here.gateway.ask("POST", "/sites", {"name": "Elsewhere"})["id"]  # its devices enrol there, not here
+    stranger = MacAddress("0C1105AA0014")
+    here.gateway.ask("POST", "/mac-library", {"mac": stranger.text, "site": other})
+    here.gateway.ask("PUT", f"/devices/{stranger}", {"site": other, "kind": 0, "model": "R29", "name": "Far door"})
+    here.gateway.ask("POST", "/enrolment-windows", {"site": other, "minutes": 5})
+    assert here.back.asks_lan(stranger, 1.5) == ""
     version = here.gateway.admin("GET", f"/devices/{fresh}").headers["etag"]
     assert here.gateway.admin("DELETE", f"/devices/{fresh}", version=version).status == 204
 
