@@ -4,7 +4,7 @@ reads a clock or draws chance."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from autop.net.configurations import Preview
 from autop.net.operator_lines import LinesChange
@@ -100,6 +100,23 @@ class DoorOpener(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceAnswer:
+    """What a device, or the connector in front of it, answered: by which way, whether it did it, and the body of the RESULT."""
+
+    way: str
+    ok: bool
+    body: Mapping[str, Any]
+
+
+class DeviceCalls(Protocol):
+    """Questions to devices, whichever way they are reached (docs/tunnel-protocol.md sections 8 and 11)."""
+
+    async def ask(self, mac: MacAddress, name: str, body: Mapping[str, Any]) -> DeviceAnswer | None:
+        """None where the device cannot be reached now. Raises TimeoutError."""
+        ...
+
+
 class Previews(Protocol):
     """What devices would fetch (`autop.net.configurations.Configurations`)."""
 
@@ -191,7 +208,7 @@ class AdminPorts:
     - `enrolment_url(token)`: as `autop_url`, for an enrolment window's token.
     - `remote_control`: how Remote Control sessions are reached.
     - `presence(device)`, `trunk_presence(trunk id)`: answered from memory. `known_models()`: model name -> its usual kind.
-    - `doors`: commands to open relays. `configurations`: rendered for an operator, never sent.
+    - `doors`: commands to open relays. `devices`: questions to devices. `configurations`: rendered for an operator, never sent.
     - `firmware`: where uploaded images lie.
     - `observer`: told of every request.
     """
@@ -208,6 +225,7 @@ class AdminPorts:
     trunk_presence: Callable[[str], TrunkPresence]
     known_models: Callable[[], Mapping[str, DeviceKind]]
     doors: DoorOpener
+    devices: DeviceCalls
     configurations: Previews
     firmware: FirmwareShelf
     observer: RequestObserver

@@ -124,12 +124,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "internal-error": ProblemType(500, "The gateway made a mistake", "See the gateway's log; please report it."),
     "device-refused": ProblemType(502, "The device did not do it", "See the detail for the device's own word."),
     "device-unreachable": ProblemType(
-        503, "The device's channel is not up", "Nothing was done; see the device's status, and try again when it is online."
+        503, "The device cannot be reached now", "Nothing was done; see the device's status, and try again when it is online."
     ),
     "device-silent": ProblemType(
         504,
         "The device did not answer in time",
-        "It may or may not have done it. Repeat with the same Idempotency-Key: it is done once.",
+        "It may or may not have done it. Repeat an order with the same Idempotency-Key: it is done once.",
     ),
     "no-room": ProblemType(507, "There is no room for the image", "Delete images that are not needed, or add disk."),
     "store-unavailable": ProblemType(

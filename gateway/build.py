@@ -39,6 +39,7 @@ from gateway.commands import channel_reach, command_queue
 from gateway.config import Config
 from gateway.connector_book import ConnectorBook
 from gateway.connector_feed import SiteDevices
+from gateway.device_calls import DeviceCalls
 from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
 from gateway.door_commands import DoorCommands
@@ -391,6 +392,7 @@ class Node:
                     logbook=logbook,
                     metrics=self.metrics,
                 ),
+                devices=DeviceCalls(reach.of),
                 configurations=autop,
                 firmware=images,
                 observer=self.metrics.admin_request,

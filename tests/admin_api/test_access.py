@@ -116,6 +116,8 @@ TABLE: list[tuple[str, str, str, str | None]] = [
     ("GET", "/connectors/{connector}", "DIS", "connector"),
     ("POST", "/connectors/{connector}/rotate", "DI", "connector"),
     ("DELETE", "/connectors/{connector}", "DI", "connector"),
+    ("GET", "/devices/{mac}/live", "DISPR", "mac"),
+    ("GET", "/devices/{mac}/configuration/held", "DISPR", "mac"),
     ("GET", "/devices/{mac}/lan-address", "DISPR", "mac"),
     ("PUT", "/devices/{mac}/lan-address", "DIS", "mac"),
     ("DELETE", "/devices/{mac}/lan-address", "DIS", "mac"),

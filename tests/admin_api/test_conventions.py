@@ -139,7 +139,7 @@ async def test_openapi_describes_every_operation() -> None:
                 assert "application/problem+json" in operation["responses"][status]["content"]
             if method in ("post", "put", "patch", "delete"):
                 assert "403" in operation["responses"], (method, path)
-    assert count == 111
+    assert count == 113
 
 
 async def test_nothing_runs_in_threads() -> None:

@@ -5,7 +5,7 @@ Entropy is a counted hash, so every run makes the same secrets.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from admin_api.app import create_app
 from admin_api.auth import token_hash
-from admin_api.ports import AdminLimits, AdminPorts, Commanded, Presence, RemoteControl, TrunkPresence
+from admin_api.ports import AdminLimits, AdminPorts, Commanded, DeviceAnswer, Presence, RemoteControl, TrunkPresence
 from admin_api.work import Turns
 from autop.net.configurations import Configurations
 from autop.net.neighbours import SiteNeighbours
@@ -111,6 +111,22 @@ class MemoryShelf:
         self.held.pop(image, None)
 
 
+@dataclass
+class Devices:
+    """Questions to devices: what was asked, and the answers by the question's name."""
+
+    asked: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    answers: dict[str, DeviceAnswer] = field(default_factory=dict)
+    silent: bool = False
+    away: bool = False
+
+    async def ask(self, mac: MacAddress, name: str, body: Mapping[str, Any]) -> DeviceAnswer | None:
+        self.asked.append((mac.text, name, body))
+        if self.silent:
+            raise TimeoutError
+        return None if self.away else self.answers.get(name, DeviceAnswer("connector", True, {}))
+
+
 class MemoryDraft:
     """One upload."""
 
@@ -175,6 +191,7 @@ class World:
     presences: dict[str, Presence]
     vault: Vault
     doors: Doors
+    devices: "Devices"
     shelf: MemoryShelf
     trunk_presences: dict[str, TrunkPresence] = field(default_factory=dict)
     secrets: dict[tuple[Role, str], str] = field(default_factory=dict)
@@ -213,6 +230,7 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         trunk_presence=lambda trunk: trunk_presences.get(trunk, TrunkPresence()),
         known_models=lambda: MODELS,
         doors=doors,
+        devices=(devices := Devices()),
         configurations=Configurations(
             read_model=store,
             vault=vault,
@@ -223,7 +241,7 @@ async def a_world(store: Store | None = None, limits: AdminLimits | None = None)
         observer=seen,
         limits=limits or AdminLimits(),
     )
-    world = World(store, ports, create_app(ports), seen, clock, presences, vault, doors, shelf, trunk_presences)
+    world = World(store, ports, create_app(ports), seen, clock, presences, vault, doors, devices, shelf, trunk_presences)
     for site in (HOME, FOREIGN):
         await store.batch([Put(Site(site, site.title(), created=clock[0]), expect=0), Put(SiteRoster(site), expect=0)])
     for role in Role:

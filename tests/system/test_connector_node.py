@@ -163,6 +163,19 @@ def test_where_the_device_is_was_learnt_from_its_registration(here: Here) -> Non
     here.until("the old list", lambda: here.open_door().status == 200)
 
 
+def test_what_a_device_says_of_itself_and_holds(here: Here) -> None:
+    live = here.gateway.ask("GET", f"/devices/{FRONT}/live")
+    assert (live["way"], live["firmware"], live["accounts"]) == ("connector", "29.30.1.1", {"Account1": "2"})
+    held = here.gateway.ask("GET", f"/devices/{FRONT}/configuration/held")
+    assert (held["differing"], held["unknown"]) == ([], [])
+    assert "Config.Account1.GENERAL.Pwd" in held["unproven"]
+    assert held["kept"] > 20
+    here.gateway.change("PATCH", f"/devices/{FRONT}", {"relays": [{**RELAYS[0], "hold_seconds": 7}]})  # not fetched yet
+    held = here.gateway.ask("GET", f"/devices/{FRONT}/configuration/held")
+    assert {"key": "Config.DoorSetting.RELAY.HoldDelayA", "wanted": "7", "held": "1"} in held["differing"]
+    here.gateway.change("PATCH", f"/devices/{FRONT}", {"relays": RELAYS})
+
+
 def test_a_device_that_can_only_tftp_gets_its_file_through_the_connector(here: Here) -> None:
     token = here.urls[FRONT].rstrip("/").rpartition("/")[2]
     file = here.front.inside("curl", "-s", f"tftp://{GATEWAY}/autop/{token}/{FRONT}.cfg")
