@@ -236,7 +236,7 @@ def test_a_new_token_takes_over_when_it_is_used_and_the_old_one_ends(here: Here)
 
 
 def test_the_installers_page_is_true(here: Here, tmp_path: Path) -> None:
-    """docs/connector.md: its commands make a second connector of the site, and its configuration starts it."""
+    """docs/connector.md: its commands make a second connector of the site, its configuration starts it, without a privilege."""
     page = (ROOT / "docs" / "connector.md").read_text()
     blocks = dict.fromkeys(("sh", "toml"), "")
     for kind, block in re.findall(r"```(sh|toml)\n(.*?)```", page, re.DOTALL):
@@ -250,7 +250,9 @@ def test_the_installers_page_is_true(here: Here, tmp_path: Path) -> None:
     place, number = here.gateway.address("channel")
     (tmp_path / "ca.pem").write_bytes(Path(here.gateway.ready["ca_file"]).read_bytes())
     (tmp_path / "connector.toml").write_text(blocks["toml"].replace("gate.example:7443", f"{place}:{number}"))
-    command = start.replace("portico ", f"PYTHONPATH={ROOT} exec {sys.executable} -m gateway ", 1)
+    command = start.replace(
+        "portico ", f"PYTHONPATH={ROOT} exec setpriv --bounding-set=-all --inh-caps=-all {sys.executable} -m gateway ", 1
+    )
     with subprocess.Popen(["bash", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(3)]
