@@ -100,6 +100,7 @@ from tunnel.net.device_link import DeviceLink
 from tunnel.net.link import NOTSENT_LOWAT
 from tunnel.net.ports import CountedGenerations
 from tunnel.net.visitor_listener import ALPN as VISITOR_ALPN
+from tunnel.session import FORWARDED
 
 Wall = Callable[[], float]
 _log = logging.getLogger("portico.node")
@@ -255,7 +256,7 @@ class Node:
             store=store,
             read_model=read_model,
             vault=vault,
-            devices=SiteDevices(store, read_model, vault),
+            devices=SiteDevices(store, read_model, vault, lambda site: tuple(FORWARDED) if site.allow_forward else ()),
             logbook=logbook,
             present=presence.seen,
             urls=LibraryDevices(read_model, enrolling),

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     lan.add_argument("--ca-file", metavar="F", help="the CA of the gateway's certificate")
     lan.add_argument("--address", default="", metavar="A", help="an address of this machine for its page and API")
     lan.add_argument("--port", type=int, default=80, metavar="P", help="their port (default 80)")
+    lan.add_argument("--https", action="store_true", help="its page over HTTPS too (443), with a certificate of its own")
     lan.set_defaults(command=_lan)
     return parser
 
@@ -89,7 +90,7 @@ def _lan(options: argparse.Namespace) -> Awaitable[int]:
     if options.lan and options.ready_file is not None:
         return run_lan_site(options.ready_file, tuple(options.lan.split(",")), options.port)
     settings = dict(word.split("=", 1) for word in options.setting)
-    return run_lan_device(options.mac, options.autop_url, options.ca_file, options.address, options.port, settings)
+    return run_lan_device(options.mac, options.autop_url, options.ca_file, options.address, options.port, settings, options.https)
 
 
 def _fleet(options: argparse.Namespace) -> Awaitable[int]:

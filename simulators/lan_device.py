@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Mapping
@@ -20,10 +21,12 @@ from registry.mac import MacAddress
 from simulators.autop_client import AutopClient, trust
 from simulators.door_phone import DoorPhone
 from simulators.http_api import HttpApi
+from simulators.self_signed import self_signed_context
 from simulators.web_page import WebPage
-from simulators.web_server import Request, Response
+from simulators.web_server import Request, Response, WebServer
 from tunnel.net.agent import client_context
 
+HTTPS_PORT = 443
 RESTART_SECONDS = 0.3
 FAREWELL_SECONDS = 0.05
 """For the answer to the command that made it restart."""
@@ -54,9 +57,22 @@ class Told:
 class LanPage(WebPage):
     """The page, with the API beside it."""
 
-    def __init__(self, device: "LanDoorPhone", api: HttpApi) -> None:
+    def __init__(self, device: "LanDoorPhone", api: HttpApi, tls: ssl.SSLContext | None) -> None:
         super().__init__(device)
         self._api = api
+        self._secure = None if tls is None else WebServer(self._answer, tls=tls)
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """As WebPage; over HTTPS too, at HTTPS_PORT, if it has a certificate."""
+        if self._secure is not None:
+            await self._secure.start(host, HTTPS_PORT)
+        return await super().start(host, port)
+
+    async def stop(self) -> None:
+        """As WebPage."""
+        if self._secure is not None:
+            await self._secure.stop()
+        await super().stop()
 
     async def _answer(self, request: Request) -> Response:
         if request.path == "/api" and request.method == "POST":
@@ -69,10 +85,13 @@ class LanDoorPhone(DoorPhone):
 
     model = "Portico R29-SIM 29.30.1.1"
 
-    def __init__(self, mac: MacAddress, autop: AutopClient, *, address: str, port: int, **options: Any) -> None:
+    def __init__(
+        self, mac: MacAddress, autop: AutopClient, *, address: str, port: int, https: ssl.SSLContext | None = None, **options: Any
+    ) -> None:
         super().__init__(mac, autop, with_channel=False, **options)
         self._autop = autop
         self._place = (address, port)
+        self._https = https
         self._restarts: set[asyncio.Task[None]] = set()
         self.api = HttpApi(self, self._entropy)
 
@@ -87,9 +106,9 @@ class LanDoorPhone(DoorPhone):
         await self.change(settings)
 
     async def _serve(self) -> None:
-        self._page = LanPage(self, self.api)
-        self._page_address = await self._page.start(*self._place)
-        self.happenings.add(PageUp(*self._page_address))
+        self._page = LanPage(self, self.api, self._https)
+        place = await self._page.start(*self._place)
+        self.happenings.add(PageUp(*place))
 
     # ---- what the API asks ----------------------------------------------------------------------------------
 
@@ -132,7 +151,13 @@ class LanDoorPhone(DoorPhone):
 
 
 async def run_lan_device(
-    mac: str, autop_url: str, ca_file: str | None, address: str, port: int, settings: Mapping[str, str] | None = None
+    mac: str,
+    autop_url: str,
+    ca_file: str | None,
+    address: str,
+    port: int,
+    settings: Mapping[str, str] | None = None,
+    https: bool = False,
 ) -> int:
     """Run one until SIGTERM or Ctrl-C. Without an autop URL it has these settings and no gateway."""
     parsed = MacAddress.parse(mac)
@@ -148,6 +173,7 @@ async def run_lan_device(
         AutopClient(url=autop_url, mac=parsed, tls=trust(ca_file)),
         address=address,
         port=port,
+        https=self_signed_context(parsed.text) if https else None,
         tls=client_context(ca_file=ca_file, check=ca_file is not None),
         entropy=os.urandom,
         wall=time.time,

@@ -6,8 +6,6 @@ device has said that it did nothing with it (401, a redirect to https). Done is 
 
 import asyncio
 import json
-import ssl
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +15,11 @@ import h11
 
 from gateway.connector.device_list import Listed
 from gateway.connector.refusal import Refusal, Why
-from gateway.connector.targets import Targets
+from gateway.connector.targets import Dialled, Targets
 from registry.mac import MacAddress
 from sip import digest
 from sip.errors import MalformedMessage
-from tunnel.net.agent import Dialled
+from tunnel.net.local_service import secure
 
 PATH = "/api"
 MAX_ANSWER = 512 * 1024
@@ -65,7 +63,6 @@ class DeviceApi:
         self._targets = targets
         self._entropy = entropy
         self._known: OrderedDict[MacAddress, _Known] = OrderedDict()
-        self._tls = old_tls()
 
     async def ask(self, device: Listed, target: str, action: str, data: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Have the device do something, within so many seconds; returns the `data` it answers. Raises Refusal."""
@@ -126,13 +123,9 @@ class DeviceApi:
             raise
         if known.tls:
             try:
-                await connection.writer.start_tls(self._tls)
+                await secure(connection.writer)
             except OSError:  # ssl.SSLError is one
-                connection.writer.transport.abort()
                 raise Refusal(Why.UNREACHABLE) from None
-            except BaseException:
-                connection.writer.transport.abort()
-                raise
         return _Line(connection)
 
     async def _exchange(self, device: Listed, known: _Known, line: "_Line", body: bytes) -> _Answer:
@@ -239,17 +232,3 @@ def _data(answer: _Answer) -> dict[str, Any]:
         raise Refusal(Why.REFUSED, word[:MAX_SAID])
     data = said.get("data")
     return data if isinstance(data, dict) else {}
-
-
-def old_tls() -> ssl.SSLContext:
-    """TLS as devices speak it: old versions, weak keys, certificates of their own. No safer than plain HTTP; never used for
-    anything but a device of the list, whose MAC was checked."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version = ssl.TLSVersion.TLSv1
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.options |= getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 0x4)
-    return context

@@ -53,7 +53,7 @@ class ConnectorProgram:
             identity=Identity(options.name, options.token.key),
             tls=channel_tls,
             entropy=os.urandom,
-            dial=self._targets.dial,
+            serve=self._targets.serve,
             calls={**self._commands.calls(), "devices": self._take_list, URL_CALL: urls.told},
             on_state=self._turned,
             on_failure=self._failed,

@@ -5,21 +5,34 @@ is not this machine's, and no byte passes before the neighbour table has said th
 """
 
 import asyncio
+import socket
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gateway.connector.device_list import DeviceList, Listed
 from gateway.connector.neighbours import Neighbours
 from gateway.connector.refusal import Refusal, Why
 from registry.connector import private_address
-from tunnel.errors import TargetRefused
-from tunnel.net.agent import Dialled, at_service
-from tunnel.net.splice import CHUNK
+from tunnel.errors import Code
+from tunnel.net.local_service import DIAL_DEADLINE, LocalService, secure
+from tunnel.net.pipe import StreamPipe
+from tunnel.net.splice import CHUNK, splice
+from tunnel.net.tls_splice import splice_tls
 
 PORTS: Mapping[str, int] = {"web": 80, "web-tls": 443, "ssh": 22, "rtsp": 554}
 """The port of each service: the connector's own, whatever the gateway says."""
+TLS_SERVICES = frozenset(("web-tls",))
 CONNECT_SECONDS = 3.0
 PORT_SHUT = "the port is shut"
 """Said where somebody is there and refuses."""
+
+
+class Dialled(NamedTuple):
+    """A connection to a service of a device, and what the service's client should name (OPENED's `authority`)."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    authority: str
 
 
 class Targets:
@@ -29,12 +42,24 @@ class Targets:
         self._devices = devices
         self._neighbours = neighbours
 
-    async def dial(self, device: str, service: str) -> Dialled:
-        """A connection for a stream. Raises TargetRefused."""
+    async def serve(self, pipe: StreamPipe, service: str) -> None:
+        """Answer an offered stream, and carry it to its end. TLS is spoken to the device here, its key reported in OPENED."""
         try:
-            return await self.connect(self._devices.get(device), service)
+            async with asyncio.timeout(DIAL_DEADLINE):
+                reader, writer, authority = await self.connect(self._devices.get(pipe.device), service)
+                spki = await secure(writer) if service in TLS_SERVICES else b""
         except Refusal as refusal:
-            raise TargetRefused(refusal.why.code) from None
+            pipe.reset(refusal.why.code)
+            return
+        except OSError:  # TimeoutError and ssl.SSLError are some
+            pipe.reset(Code.TARGET_UNREACHABLE)
+            return
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pipe.accept(authority, spki)
+        if spki:
+            await splice_tls(pipe, reader, writer)
+        else:
+            await splice(pipe, reader, writer)
 
     async def connect(self, device: Listed, service: str) -> Dialled:
         """A connection to a service of a listed device, its MAC checked. Raises Refusal."""
@@ -54,7 +79,7 @@ class Targets:
         except Refusal:
             writer.transport.abort()
             raise
-        return Dialled(reader, writer, at_service(address, port))
+        return Dialled(reader, writer, LocalService(address, port, service in TLS_SERVICES).authority)
 
     def address(self, device: Listed) -> str:
         """Where the device is. Raises Refusal for an address that must not be connected to."""

@@ -1,7 +1,7 @@
 """The connector's rules without a network: its list, its neighbours, whom it refuses, how it is told who it is."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,8 @@ from gateway.connector.targets import Targets
 from gateway.errors import ConfigError
 from registry.mac import MacAddress
 from tests.tunnel.test_site_token import NAME, SECRET
-from tunnel.errors import Code, TargetRefused
+from tunnel.errors import Code
+from tunnel.net.pipe import StreamPipe
 from tunnel.site_token import write_site_token
 
 MAC, OTHER = MacAddress("0C1105AABB01"), MacAddress("0C1105AABB02")
@@ -131,6 +132,17 @@ def test_whom_the_kernel_knows(tmp_path: Path) -> None:
     assert Neighbours(tmp_path / "missing").mac_of("192.168.1.20") is None
 
 
+class Pipe:
+    """A stream that was offered."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.codes: list[Code] = []
+
+    def reset(self, code: Code) -> None:
+        self.codes.append(code)
+
+
 async def test_what_is_never_dialled(tmp_path: Path) -> None:
     """No connection is made here: each is refused before."""
     held = DeviceList()
@@ -144,9 +156,9 @@ async def test_what_is_never_dialled(tmp_path: Path) -> None:
         ("", "web", Code.SERVICE_REFUSED),
         ("0C1105AABBFF", "web", Code.SERVICE_REFUSED),
     ):
-        with pytest.raises(TargetRefused) as refused:
-            await targets.dial(mac, service)
-        assert refused.value.code is code, (mac, service)
+        pipe = Pipe(mac)
+        await targets.serve(cast(StreamPipe, pipe), service)
+        assert pipe.codes == [code], (mac, service)
 
 
 # How it is told

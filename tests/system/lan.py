@@ -117,10 +117,12 @@ class Lan:
         settings: Mapping[str, str] | None = None,
         autop_url: str = "",
         ca: Path | None = None,
+        https: bool = False,
     ) -> LanDevice:
         """Start a device at this address; its network card has this MAC."""
         words = [f"--setting={key}={value}" for key, value in (settings or {}).items()]
         words += ["--autop-url", autop_url] if autop_url else []
+        words += ["--https"] if https else []
         words += ["--ca-file", str(ca)] if ca is not None else []
         program = [sys.executable, "-m", "simulators", "lan", "--mac", mac.text, "--address", address, *words]
         pipe = subprocess.PIPE

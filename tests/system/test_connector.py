@@ -254,6 +254,23 @@ async def test_a_page_comes_through_and_nothing_that_is_not_listed(tmp_path: Pat
         assert (await here.call("reboot")).body == {"error": "not_listed"}
 
 
+async def test_an_https_page_is_dialled_at_the_site_and_its_key_reported(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        door = here.network.device(DOOR, PLACES[DOOR], settings=SETTINGS, https=True)
+        await asyncio.to_thread(door.until, "PageUp")
+        await eventually(lambda: bool(here.ports.up))
+        assert (await here.list_devices(listed())).ok
+        keys = set()
+        for _ in range(2):
+            pipe = here.link.open("web-tls", DOOR.text)
+            assert await pipe.opened() == PLACES[DOOR]
+            keys.add(pipe.spki)
+            await pipe.write(b"GET /login.html HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert (await pipe.read()).startswith(b"HTTP/1.1 200")
+            pipe.reset()
+        assert [len(key) for key in keys] == [32]
+
+
 async def test_a_list_with_an_address_that_is_not_private_is_refused_whole(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         await eventually(lambda: bool(here.ports.up))

@@ -14,10 +14,9 @@ import pytest
 from gateway.connector.device_api import MAX_ANSWER, MAX_WAITING, DeviceApi
 from gateway.connector.device_list import Listed
 from gateway.connector.refusal import Refusal, Why
-from gateway.connector.targets import Targets
+from gateway.connector.targets import Dialled, Targets
 from registry.mac import MacAddress
 from tests.system.tunnel_site import make_certificate, read_body
-from tunnel.net.agent import Dialled
 
 pytestmark = pytest.mark.system
 
