@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from autop.identify import Asked, MacFile
 from autop.net.configurations import File
 from registry.configuration import AuthorityFetched, DeviceFetches, FetchedFile, OneTimeAutop
+from registry.connector import Connector, ConnectorSeen, DeviceAddress
 from registry.enrolment import TokenRotation
 from registry.firmware import DeviceUpgrade
 from registry.location import AorBindings
@@ -28,6 +29,9 @@ _IN_NO_FILE = {
         AorBindings,  # a file that has the address of a binding is not `lasting`
         AuditEntry,
         CallRecord,
+        Connector,  # that a site has one is said by SiteConnectors
+        ConnectorSeen,
+        DeviceAddress,
         DeviceFetches,
         DoorEvent,
         FetchedFile,

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from gateway.accept import Acceptor, HandshakePlaces
+from gateway.accept import Acceptor
 from gateway.connector.options import Options
 from gateway.connector.program import ConnectorProgram
 from gateway.connector.targets import PORTS
+from gateway.handshakes import HandshakePlaces
 from gateway.tls import ServerTls, local_certificates, utc
 from registry.connector import ConnectorName
 from registry.mac import MacAddress
