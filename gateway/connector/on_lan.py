@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from autop.identify import FirmwareFile, identify
+from autop.identify import BootstrapFile, CommonFile, MacFile, PhonebookFile, identify
 from autop.net.tftp import TftpFile, TftpServer
 from gateway.connector.autop_files import AutopFiles
 from registry.connector import private_address
@@ -88,7 +88,7 @@ class LanFiles:
         """See `TftpFiles`."""
         bare = b"/" + name.removeprefix(b"/")
         asked = identify(bare if bare.startswith(b"/autop/") else b"/autop" + bare)
-        if asked is None or isinstance(asked, FirmwareFile):
+        if not isinstance(asked, MacFile | PhonebookFile | CommonFile | BootstrapFile):  # what a token in the name can open
             return None
         now = asyncio.get_running_loop().time()
         body, since = self._kept.get(name, (b"", 0.0))
