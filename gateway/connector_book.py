@@ -177,9 +177,9 @@ class ConnectorBook:
             with contextlib.suppress(MalformedMac):
                 address = MacAddress(mac)
                 if address in live.named:
-                    if up or live.seen.get(address):
-                        self._present(address)  # it was there until now
-                    live.seen[address] = up
+                    was, live.seen[address] = live.seen.get(address), up
+                    if up or was:
+                        self._present(address)  # one that is gone was there until now
 
     async def _tell_url(self, live: _Live, said: object) -> None:
         """A device asked the LAN for its URL. One of another site gets none here, whatever enrolment would say."""

@@ -40,7 +40,7 @@ class ApiDevice(Protocol):
     @property
     def registered(self) -> bool: ...
 
-    def restart(self, *, to_factory: bool) -> None:
+    def go_off(self, *, to_factory: bool) -> None:
         """Go off and come back."""
         ...
 
@@ -109,7 +109,7 @@ class HttpApi:
             case "system/status":
                 return _told(0, what, "OK", {"Account1": {"Status": "2" if self._device.registered else "0"}})
             case "system/reboot" | "config/reset_factory":
-                self._device.restart(to_factory=what == "config/reset_factory")
+                self._device.go_off(to_factory=what == "config/reset_factory")
                 return _told(0, what, "OK")
             case "relay/trig":
                 number = data.get("num")

@@ -126,7 +126,7 @@ class LanDoorPhone(DoorPhone):
         name, _, firmware = self.model.rpartition(" ")
         return {"Model": name, "MAC": self.mac.colons, "FirmwareVersion": firmware, "HardwareVersion": "29.0.0.0"}
 
-    def restart(self, *, to_factory: bool) -> None:
+    def go_off(self, *, to_factory: bool) -> None:
         """See ApiDevice."""
         self.happenings.add(Restarting(to_factory))
         task = asyncio.get_running_loop().create_task(self._restart(to_factory))
