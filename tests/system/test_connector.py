@@ -7,7 +7,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ async def site(folder: Path, *, pinned: bool = False, key: bytes | None = None, 
     """A gateway's channel, and a connector that is dialling it, in a network of their own."""
     token = SiteToken(NAME, os.urandom(32))
     recorder, ports, lines = Recorder(), Ports({NAME.text: token.key if key is None else key}), list[str]()
-    with lan() as network:
+    with lan() as network, own_threads():
         files = local_certificates(folder / "tls", ["localhost", "127.0.0.1", GATEWAY], utc(time.time()))
         tls = ServerTls((files,))
         channel = ChannelListener(
@@ -149,6 +150,19 @@ async def site(folder: Path, *, pinned: bool = False, key: bytes | None = None, 
             await asyncio.gather(running, return_exceptions=True)
             await door.stop()
             await channel.stop(0.0)
+
+
+@contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """Threads that the loop begins in the test's network would stay in it: none of them is left to the tests after this."""
+    loop = asyncio.get_running_loop()
+    executor = ThreadPoolExecutor()
+    loop.set_default_executor(executor)
+    try:
+        yield
+    finally:
+        executor.shutdown(wait=True)
+        loop.set_default_executor(ThreadPoolExecutor())
 
 
 class NoDevices:
@@ -192,6 +206,8 @@ async def test_a_door_is_opened_only_if_the_device_says_so(tmp_path: Path) -> No
         again = os.urandom(16)
         for _ in range(2):
             await here.link.call("open-relay", {"device": DOOR.text, "relay": 1}, 5.0, again)
+        assert (await here.call("open-relay", relay=3)).ok is False  # whatever it said before is heard now
+        await asyncio.to_thread(door.until, "RelayClosed")
         assert door.count("RelayOpened") == 2
 
 
