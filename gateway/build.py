@@ -35,7 +35,8 @@ from autop.settings import AutopSettings
 from gateway.accept import AcceptLimits
 from gateway.autop_admission import autop_admission
 from gateway.autop_guard import device_logins, guarded, refusal_book
-from gateway.commands import channel_reach, command_queue
+from gateway.command_queue import CommandQueue
+from gateway.commands import command_queue
 from gateway.config import Config
 from gateway.connector_book import ConnectorBook
 from gateway.connector_feed import SiteDevices
@@ -80,6 +81,7 @@ from gateway.welcome import Welcome, address
 from gateway.write_behind import BindingsWriter, load_bindings
 from registry.engines.sqlite import SqliteStore
 from registry.errors import RegistryError
+from registry.mac import MacAddress
 from registry.read_model import ReadModel
 from registry.records import Device, Role
 from registry.store import Store, Stored
@@ -213,7 +215,7 @@ class Node:
             vault=vault,
             metrics=self.metrics,
             openings=openings,
-            reach=channel_reach(lambda mac: channel.link(mac)),
+            reach=lambda mac: reach.there(mac),
             notify=sip.notify,
             registered=lambda account: bool(core.bindings(account, monotonic())),
             node=config.node,
@@ -258,7 +260,7 @@ class Node:
             vault=vault,
             devices=SiteDevices(store, read_model, vault, lambda site: tuple(FORWARDED) if site.allow_forward else ()),
             logbook=logbook,
-            present=presence.seen,
+            present=partial(_seen_on_lan, presence, commands),
             urls=LibraryDevices(read_model, enrolling),
             autop=lambda: self._autop_settings().autop_url if "autop_https" in self._listeners.bound else "",
             wall=self._wall,
@@ -517,6 +519,12 @@ def _end(link: DeviceLink | None) -> None:
     """Close the link of a device that was removed."""
     if link is not None:
         link.close(Code.NOT_AUTHORISED, "this device was removed")
+
+
+def _seen_on_lan(presence: PresenceBook, commands: CommandQueue, mac: MacAddress) -> None:
+    """A connector sees a device: what waits for it may go."""
+    presence.seen(mac)
+    commands.came(mac)
 
 
 def _unwanted(_request: MediaRequest) -> None:

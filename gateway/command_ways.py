@@ -16,7 +16,6 @@ from registry.mac import MacAddress
 from registry.records import Device
 from tunnel.errors import LinkDown
 from tunnel.messages import Result
-from tunnel.net.device_link import DeviceLink
 
 QUICK = frozenset((CommandName.OPEN_RELAY, CommandName.LOCKDOWN))
 QUICK_SECONDS = 3.0
@@ -70,18 +69,6 @@ class Way(Protocol):
 Reach = Callable[[MacAddress], Reached | None]
 Notify = Callable[[str, str], Awaitable[int]]
 """`SipService.notify`."""
-
-
-class ChannelReach:
-    """A device's own channel as a `Reached`."""
-
-    way = CommandWay.CHANNEL.value
-
-    def __init__(self, link: DeviceLink) -> None:
-        self._link = link
-
-    async def call(self, name: str, body: Mapping[str, Any], deadline: float, call_id: bytes = b"") -> Result:
-        return await self._link.call(name, body, deadline, call_id)
 
 
 class CommandWays:

@@ -4,14 +4,12 @@ from collections.abc import Callable
 
 from gateway.command_effects import CommandEffects, EnrolmentWindows
 from gateway.command_queue import CommandQueue
-from gateway.command_ways import ChannelReach, CommandWays, Notify, Reach, Reached
+from gateway.command_ways import CommandWays, Notify, Reach
 from gateway.door_openings import DoorOpenings
 from gateway.metrics import Metrics
-from registry.mac import MacAddress
 from registry.read_model import ReadModel
 from registry.store import Store
 from registry.vault import Vault
-from tunnel.net.device_link import DeviceLink
 
 
 def command_queue(
@@ -38,13 +36,3 @@ def command_queue(
     waiting = "portico_commands_devices_waiting", "Devices with commands that are not over."
     metrics.gauge(*waiting, (), lambda: [((), queue.waiting)])
     return queue
-
-
-def channel_reach(link: Callable[[MacAddress], DeviceLink | None]) -> Reach:
-    """The way of devices that have a channel of their own."""
-
-    def reach(mac: MacAddress) -> Reached | None:
-        found = link(mac)
-        return None if found is None else ChannelReach(found)
-
-    return reach

@@ -205,6 +205,29 @@ def test_a_device_out_of_its_box_is_told_where_to_enrol_while_the_operator_lets_
     assert here.gateway.admin("DELETE", f"/devices/{fresh}", version=version).status == 204
 
 
+def test_a_command_goes_through_the_connector(here: Here) -> None:
+    order = here.gateway.ask("POST", f"/devices/{BACK}/commands", {"name": "reboot"})
+    here.back.until("Restarting", to_factory=False)
+    path = f"/commands/{order['id']}"
+    here.until("its result", lambda: here.gateway.ask("GET", path)["state"] == "executed")
+    assert here.gateway.ask("GET", path)["way"] == "connector"
+
+
+@pytest.mark.slow
+def test_a_command_waits_for_a_device_that_is_off(here: Here) -> None:
+    here.network.unplug(here.back)
+    wait_until("its absence", lambda: not here.status(BACK)["connector"], 35.0)
+    since = len(here.back.said)
+    order = here.gateway.ask("POST", f"/devices/{BACK}/commands", {"name": "reboot"})
+    path = f"/commands/{order['id']}"
+    assert here.gateway.ask("GET", path)["state"] == "pending"
+    here.network.plug(here.back)
+    wait_until("its result", lambda: here.gateway.ask("GET", path)["state"] == "executed", 35.0)
+    here.back.until("Restarting", since)
+    assert sum(one["what"] == "Restarting" for one in here.back.said[since:]) == 1
+    here.until_seen()
+
+
 def test_a_connector_that_was_killed_comes_back(here: Here) -> None:
     here.connector.end(signal.SIGKILL)
     here.until("its absence", lambda: not here.shown()["connected"])
