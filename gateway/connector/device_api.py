@@ -15,7 +15,7 @@ import h11
 
 from gateway.connector.device_list import Listed
 from gateway.connector.refusal import Refusal, Why
-from gateway.connector.targets import Dialled, Targets
+from gateway.connector.targets import Targets
 from registry.mac import MacAddress
 from sip import digest
 from sip.errors import MalformedMessage
@@ -117,16 +117,17 @@ class DeviceApi:
 
     async def _connect(self, device: Listed, known: _Known) -> "_Line":
         try:
-            connection = await self._targets.connect(device, "web-tls" if known.tls else "web")
+            sock, authority = await self._targets.connect(device, "web-tls" if known.tls else "web")
         except Refusal:
             known.tls = False  # next time it is asked whether it still wants https
             raise
-        if known.tls:
-            try:
-                await secure(connection.writer)
-            except OSError:  # ssl.SSLError is one
-                raise Refusal(Why.UNREACHABLE) from None
-        return _Line(connection)
+        try:
+            reader, writer = await asyncio.open_connection(sock=sock, limit=_CHUNK)
+            if known.tls:
+                await secure(writer)
+        except OSError:  # ssl.SSLError is one
+            raise Refusal(Why.UNREACHABLE) from None
+        return _Line(reader, writer, authority)
 
     async def _exchange(self, device: Listed, known: _Known, line: "_Line", body: bytes) -> _Answer:
         """One request, one answer. A device that hangs up between two requests without saying so gets a connection for each from
@@ -162,8 +163,8 @@ class DeviceApi:
 class _Line:
     """One connection to a device. Some devices know a nonce only on the connection on which they gave it."""
 
-    def __init__(self, connection: Dialled) -> None:
-        self._reader, self._writer, self.authority = connection
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str) -> None:
+        self._reader, self._writer, self.authority = reader, writer, authority
         self._http = h11.Connection(h11.CLIENT, MAX_HEAD)
         self.answers = 0
 

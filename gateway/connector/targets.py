@@ -13,10 +13,10 @@ from gateway.connector.device_list import DeviceList, Listed
 from gateway.connector.neighbours import Neighbours
 from gateway.connector.refusal import Refusal, Why
 from registry.connector import private_address
-from tunnel.errors import Code
+from tunnel.errors import Code, LocalError
 from tunnel.net.local_service import DIAL_DEADLINE, LocalService, secure
 from tunnel.net.pipe import StreamPipe
-from tunnel.net.splice import CHUNK, splice
+from tunnel.net.splice import CHUNK, SocketSplice
 from tunnel.net.tls_splice import splice_tls
 
 PORTS: Mapping[str, int] = {"web": 80, "web-tls": 443, "ssh": 22, "rtsp": 554}
@@ -28,10 +28,9 @@ PORT_SHUT = "the port is shut"
 
 
 class Dialled(NamedTuple):
-    """A connection to a service of a device, and what the service's client should name (OPENED's `authority`)."""
+    """A connected socket to a service of a device, and what the service's client should name (OPENED's `authority`)."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    sock: socket.socket
     authority: str
 
 
@@ -46,20 +45,22 @@ class Targets:
         """Answer an offered stream, and carry it to its end. TLS is spoken to the device here, its key reported in OPENED."""
         try:
             async with asyncio.timeout(DIAL_DEADLINE):
-                reader, writer, authority = await self.connect(self._devices.get(pipe.device), service)
-                spki = await secure(writer) if service in TLS_SERVICES else b""
+                sock, authority = await self.connect(self._devices.get(pipe.device), service)
+                if service not in TLS_SERVICES:
+                    await asyncio.get_running_loop().create_connection(lambda: SocketSplice(pipe, authority), sock=sock)
+                    return
+                reader, writer = await asyncio.open_connection(sock=sock, limit=CHUNK)
+                spki = await secure(writer)
         except Refusal as refusal:
             pipe.reset(refusal.why.code)
-            return
-        except OSError:  # TimeoutError and ssl.SSLError are some
+        except (OSError, LocalError):  # TimeoutError and ssl.SSLError are OSErrors
             pipe.reset(Code.TARGET_UNREACHABLE)
-            return
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pipe.accept(authority, spki)
-        if spki:
-            await splice_tls(pipe, reader, writer)
+        except asyncio.CancelledError:
+            pipe.reset(Code.CANCELLED)
+            raise
         else:
-            await splice(pipe, reader, writer)
+            pipe.accept(authority, spki)
+            await splice_tls(pipe, reader, writer)
 
     async def connect(self, device: Listed, service: str) -> Dialled:
         """A connection to a service of a listed device, its MAC checked. Raises Refusal."""
@@ -67,19 +68,21 @@ class Targets:
         if port is None or service not in device.services:
             raise Refusal(Why.NOT_LISTED)
         address = self.address(device)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(address, port, limit=CHUNK)
-        except ConnectionRefusedError:
-            raise Refusal(Why.UNREACHABLE, PORT_SHUT) from None
-        except OSError:  # TimeoutError is one
-            raise Refusal(Why.UNREACHABLE) from None
-        try:
+                await asyncio.get_running_loop().sock_connect(sock, (address, port))
             self._check(device, address)
-        except Refusal:
-            writer.transport.abort()
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, ConnectionRefusedError):
+                raise Refusal(Why.UNREACHABLE, PORT_SHUT) from None
+            if isinstance(error, OSError):  # TimeoutError is one
+                raise Refusal(Why.UNREACHABLE) from None
             raise
-        return Dialled(reader, writer, LocalService(address, port, service in TLS_SERVICES).authority)
+        return Dialled(sock, LocalService(address, port, service in TLS_SERVICES).authority)
 
     def address(self, device: Listed) -> str:
         """Where the device is. Raises Refusal for an address that must not be connected to."""

@@ -82,6 +82,6 @@ class Watch:
                 if refusal.said != PORT_SHUT:
                     return False
             else:
-                connection.writer.transport.abort()
+                connection.sock.close()
                 return True
         return False

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -92,7 +93,10 @@ async def api_of(
         async def connect(self, _device: Listed, service: str) -> Dialled:
             if service not in servers:
                 raise Refusal(Why.UNREACHABLE)
-            return Dialled(*await asyncio.open_connection(*servers[service].sockets[0].getsockname()), "192.168.1.20")
+            sock = socket.socket()
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, servers[service].sockets[0].getsockname())
+            return Dialled(sock, "192.168.1.20")
 
     try:
         yield DeviceApi(cast(Targets, Loopback()), os.urandom), device
