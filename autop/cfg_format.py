@@ -21,6 +21,8 @@ MAX_LINE = 1024
 """Characters of the longest line an operator may write; far above every value field of the devices."""
 MAX_PASSWORD = 63
 """Characters of the longest SIP password."""
+MAX_LABEL = 63
+"""Characters of the longest label."""
 MAX_URL = 127
 """Characters of the autop URL field."""
 
@@ -31,6 +33,7 @@ _KEY = re.compile(r"Config(?:\.[A-Za-z0-9_-]{1,40}){2,3}", re.ASCII)
 _LINE = re.compile(r"[ \t]*(Config(?:\.[A-Za-z0-9_-]{1,40}){2,3})[ \t]*=(.*)", re.ASCII | re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9._:/*#;+()-]{0,63}", re.ASCII)
 """A value that every key takes: most are, and one look at them is enough."""
+_PLAIN_LABEL = re.compile(r"(?:[A-Za-z0-9._/()-]+(?: [A-Za-z0-9._/()-]+)*)?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TEXT_ITEM = re.compile(r"(?:Label|DisplayName|UserName|AuthName|RelayName[A-D]|Pwd|Password)(?:\d{1,2})?", re.ASCII)
 _SECRET_ITEM = re.compile(
@@ -107,8 +110,10 @@ def label(text: str) -> str:
 
     A label is for people; a site's odd name must never cost a device its configuration, so this repairs instead of refusing.
     """
+    if len(text) <= MAX_LABEL and _PLAIN_LABEL.fullmatch(text):
+        return text
     kept = "".join(" " if mark in REJECTED_IN_TEXT else mark for mark in _CONTROL.sub(" ", text))
-    return " ".join(kept.split())[:63].rstrip()
+    return " ".join(kept.split())[:MAX_LABEL].rstrip()
 
 
 def parse_line(line: str, row: int = 1) -> tuple[str, str]:

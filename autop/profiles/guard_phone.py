@@ -1,6 +1,7 @@
 """Guard phones (3): an account, speed dials to the site's doors and phones, and a phonebook of everybody."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from autop.cfg_format import label
 from autop.profiles.base import Line, Model, account_lines, backup_lines, server_check_lines, shared_lines
@@ -32,7 +33,7 @@ class GuardPhone:
         """Account, codecs, speed dials, phonebook, then what every kind has."""
         yield from account_lines(settings.account, model)
         yield from backup_lines(settings.account, model, has_port=True)
-        yield from codec_lines(model)
+        yield from codec_lines(model.account)
         yield from speed_dial_lines(settings.contacts)
         yield "Config.RemotePhoneBook.REMOTE_PHONE_BOOK0.DisplayName", PHONEBOOK if settings.phonebook_url else ""
         yield "Config.RemotePhoneBook.REMOTE_PHONE_BOOK0.Url", settings.phonebook_url
@@ -40,17 +41,20 @@ class GuardPhone:
         yield from shared_lines(settings, model)
 
 
-def codec_lines(model: Model) -> Iterator[Line]:
+@lru_cache(maxsize=64)
+def codec_lines(account: str) -> tuple[Line, ...]:
     """Which codecs the phone offers: those that every door phone and carrier has, and wideband between phones.
 
     Nothing on the way transcodes, so a narrow codec that only phones have (G.729, iLBC) would answer calls that then are silent.
     Other kinds have no source for keys of audio codecs.
     """
+    lines: list[Line] = []
     for place, (name, payload, is_on) in enumerate(_CODECS):
-        yield f"Config.{model.account}.Audio{place}.Enable", "1" if is_on else "0"
+        key = f"Config.{account}.Audio{place}"
+        lines.append((f"{key}.Enable", "1" if is_on else "0"))
         if is_on:
-            yield f"Config.{model.account}.Audio{place}.Name", name
-            yield f"Config.{model.account}.Audio{place}.Payload", str(payload)
+            lines += [(f"{key}.Name", name), (f"{key}.Payload", str(payload))]
+    return tuple(lines)
 
 
 def speed_dial_lines(contacts: tuple[Contact, ...]) -> Iterator[Line]:
