@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import logging
 import os
-import random
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -46,23 +45,23 @@ from gateway.directory import MemoryDirectory
 from gateway.door_commands import DoorCommands
 from gateway.door_log import DoorLog
 from gateway.door_openings import DoorOpenings
-from gateway.doors import DoorBook
 from gateway.enrolment import enrolments
 from gateway.errors import StartError
 from gateway.feed import Feed
 from gateway.fetch_book import FetchBook
 from gateway.firmware import add_firmware_gauges, firmware_files
 from gateway.followed_store import FollowedStore
-from gateway.from_config import certificates, domains, server_authority, trunk_tls
+from gateway.from_config import certificates, domains, server_authority
 from gateway.gauges import add_node_gauges, add_trunk_gauges
+from gateway.ground import Ground, Known
 from gateway.health import HealthApp
-from gateway.listeners import Address, Listeners
+from gateway.listeners import Listeners
 from gateway.logbook import Logbook
 from gateway.logs import CountErrors
 from gateway.loop import LagSampler
-from gateway.media import media_engine, media_rule
+from gateway.media import media_engine, start_media
 from gateway.metrics import Metrics
-from gateway.observers import AutopNotes, ChannelNotes, SipObserver, TrunkObserver
+from gateway.observers import AutopNotes, ChannelNotes, SipObserver
 from gateway.on_site import LibraryDevices, start_pnp, start_tftp
 from gateway.presence import CHANNEL_LIMITS, PresenceBook
 from gateway.push.book import PushBook
@@ -73,8 +72,8 @@ from gateway.remote_control import remote_control, visitor_listener
 from gateway.reset_windows import ResetWindows
 from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
+from gateway.telephony import follow_trunks, open_sip, sip_core, sip_service, trunk_service
 from gateway.tls import ServerTls
-from gateway.trunks import TrunkBook
 from gateway.trunks import presence as trunk_presence
 from gateway.version import VERSION
 from gateway.welcome import Welcome, address
@@ -86,13 +85,6 @@ from registry.read_model import ReadModel
 from registry.records import Device, Role
 from registry.store import Store, Stored
 from registry.vault import Vault
-from sip.core import SipCore
-from sip.limits import SipLimits
-from sip.media_engine import MediaEngine, MediaRequest
-from sip.net.resolver import Resolver
-from sip.net.service import SipService
-from sip.net.stream import StreamLimits
-from sip.net.trunk_service import TrunkService
 from sip.own_address import OwnAddress
 from sip.trunk_core import TrunkCore
 from tunnel.errors import Code
@@ -129,10 +121,14 @@ class Node:
         entropy = os.urandom
         monotonic = asyncio.get_running_loop().time
 
-        # What is known: the store, its copy in memory, the secrets.
+        # What every part stands on. What is known: the store, its copy in memory, the secrets.
+        ground = Ground(
+            config, self.metrics, self._listeners, self._stack, self._wall, monotonic, entropy, grace=lambda: self._grace
+        )
         vault = Vault(key_file(folder.master_key), entropy)
         store = await self._open_store()
         read_model = ReadModel(store)
+        known = Known(store, read_model, vault)
         feed = Feed(store, read_model)
         await feed.start()
         self._stack.push_async_callback(feed.stop)
@@ -167,25 +163,18 @@ class Node:
         # Media of calls.
         media = media_engine(config, self.metrics, lambda outcome: sip.media_told(outcome), clock=monotonic, entropy=entropy)
         if media is not None:
-            await self._start_media(media)
+            await start_media(media, self._stack)
 
         # SIP.
         trunk_core = TrunkCore(own=OwnAddress(domains(config), {}), entropy=entropy)
-        core = SipCore(
-            directory=(directory := MemoryDirectory(read_model, vault, self._wall)),
-            entropy=entropy,
+        directory = MemoryDirectory(read_model, vault, self._wall)
+        core = sip_core(
+            ground,
+            read_model,
+            directory=directory,
             secret=_derived(node_secret, b"sip"),
-            realm=config.sip.realm,
-            domains=domains(config),
-            advertised={},
-            limits=SipLimits(min_expires=config.sip.min_expires, max_expires=config.sip.max_expires),
-            algorithms=tuple(name.encode() for name in config.sip.algorithms),
-            started=monotonic(),
-            # Without a driver there is no RFC 8599 here: the parameters of apps are ignored, and nobody gets a 555.
             push=push_book if drivers else None,
-            doors=DoorBook(read_model),
             trunks=trunk_core,
-            media=media_rule(config),
         )
         presence = PresenceBook(
             registered=lambda account: bool(core.bindings(account, monotonic())),
@@ -193,21 +182,17 @@ class Node:
             on_connector=lambda mac: connectors.sees(mac),
             wall=self._wall,
         )
-        sip = SipService(
+        sip = sip_service(
+            ground,
             core,
-            facts=directory,
-            on_bindings=bindings.changed,
-            on_call=logbook.call_ended,
-            observe=SipObserver(self.metrics, presence, lambda account: commands.registered(account)),
-            on_push=pushes.send,
-            on_push_changed=push_book.changed,
-            clock=monotonic,
-            wall=self._wall,
-            entropy=entropy,
-            stream_limits=StreamLimits(idle_seconds=config.sip.stream_idle_seconds),
-            websocket_origins=config.sip.websocket_origins,
-            on_key=lambda key: openings.digit(key.call_id, key.account, key.door, key.key, monotonic()),
-            on_media=_unwanted if media is None else media.request,
+            directory=directory,
+            observer=SipObserver(self.metrics, presence, lambda account: commands.registered(account)),
+            bindings=bindings,
+            logbook=logbook,
+            pushes=pushes,
+            push_book=push_book,
+            openings=openings,
+            media=media,
         )
         commands = command_queue(
             store=store,
@@ -224,33 +209,12 @@ class Node:
             serial=serial,
             windows=ResetWindows(store, lambda: enrolling, self._wall),
         )
-        trunks = TrunkService(
-            trunk_core,
-            sip,
-            Resolver(clock=monotonic, fraction=random.random),
-            observe=TrunkObserver(self.metrics),
-            clock=monotonic,
-            tls=trunk_tls(config),
-        )
-        sip.serve_trunks(trunks)
+        trunks = trunk_service(ground, trunk_core, sip)
         await load_bindings(store, config.node, self._wall(), sip.load_bindings)
         self._stack.push_async_callback(sip.stop)
         self._stack.push_async_callback(pushes.stop)
-        await self._listeners.open("sip_udp", config.listen.address, lambda host, port: sip.start(host, port, config.public_host))
-        for transport, tls in (
-            ("tcp", None),
-            ("tls", self._tls.context([])),
-            ("ws", None),
-            ("wss", self._tls.context(["http/1.1"])),
-        ):
-            await self._listeners.accept(
-                f"sip_{transport}", partial(sip.connect, transport), tls, told=partial(self._sip_streams_at, sip, transport)
-            )
-
-        self._stack.callback(trunks.stop)
-        book = TrunkBook(store, read_model, vault, trunks.configure)
-        book.start()
-        self._stack.push_async_callback(book.stop)
+        await open_sip(ground, self._tls, sip)
+        follow_trunks(ground, known, trunks)
 
         # The channel, and Remote Control through it; for devices that have none, the connector of their site.
         enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
@@ -344,15 +308,15 @@ class Node:
         waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
         self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
         for_http, for_tftp = guarded(autop, refusals, self.metrics)
-        known = KnownFiles()
-        read_model.subscribe(known.changed, known.clear)
+        files_known = KnownFiles()
+        read_model.subscribe(files_known.changed, files_known.clear)
         files = AutopListener(
             configurations=for_http,
             observer=notes,
             clock_wall=self._wall,
             ear=upgrades,
             fetches=fetches,
-            known=known,
+            known=files_known,
             served_known=for_http.served_known,
         )
         self._stack.push_async_callback(lambda: files.stop(self._grace))
@@ -475,16 +439,6 @@ class Node:
         write_atomically(self._folder.admin_token, secret.encode() + b"\n")
         return secret
 
-    def _sip_streams_at(self, sip: SipService, transport: str, bound: Address) -> None:
-        sip.listening(transport, bound, self._config.public_host)
-
-    async def _start_media(self, engine: MediaEngine) -> None:
-        self._stack.push_async_callback(engine.stop)
-        try:
-            await engine.start()
-        except OSError as error:
-            raise StartError(f"media: {error.strerror or error}. Set media.addresses to addresses of this machine.") from None
-
     def _autop_settings(self) -> AutopSettings:
         host = self._config.public_host
         kind = "autop_https" if "autop_https" in self._listeners.bound else "autop_http"
@@ -525,10 +479,6 @@ def _seen_on_lan(presence: PresenceBook, commands: CommandQueue, mac: MacAddress
     """A connector sees a device: what waits for it may go."""
     presence.seen(mac)
     commands.came(mac)
-
-
-def _unwanted(_request: MediaRequest) -> None:
-    """Without an engine the core asks for none."""
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """The media engine that the configuration names (`media.engine`), and its metrics."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from gateway.config import WILDCARDS, Config, own_address
 from gateway.errors import StartError
@@ -46,6 +47,15 @@ def media_engine(
         metrics.gauge("portico_media_refused", "Packets and offers refused, since the start.", ("reason",), _by(relay))
         return relay
     return None
+
+
+async def start_media(engine: MediaEngine, stack: AsyncExitStack) -> None:
+    """Start it; `stack` stops it, also where the start fails. Raises StartError."""
+    stack.push_async_callback(engine.stop)
+    try:
+        await engine.start()
+    except OSError as error:
+        raise StartError(f"media: {error.strerror or error}. Set media.addresses to addresses of this machine.") from None
 
 
 def media_rule(config: Config) -> MediaRule | None:
