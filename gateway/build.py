@@ -12,7 +12,6 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 
 from admin_api.app import create_app
@@ -20,7 +19,6 @@ from admin_api.bootstrap import add_admin_token
 from admin_api.net.server import AdminServer
 from admin_api.ports import AdminPorts
 from autop.catalogue import known_models
-from autop.certificate import certified_macs
 from autop.net.configurations import Configurations
 from autop.net.known_files import KnownFiles
 from autop.net.listener import AutopListener
@@ -31,16 +29,12 @@ from autop.net.tokens import TokenRotations
 from autop.net.upgrade_clock import UpgradeClock
 from autop.net.upgrades import Upgrades
 from autop.settings import AutopSettings
-from gateway.accept import AcceptLimits
 from gateway.autop_admission import autop_admission
 from gateway.autop_guard import device_logins, guarded, refusal_book
-from gateway.command_queue import CommandQueue
+from gateway.channel import channel_listener, connector_book, open_channel, revocation
 from gateway.commands import command_queue
 from gateway.config import Config
-from gateway.connector_book import ConnectorBook
-from gateway.connector_feed import SiteDevices
 from gateway.device_calls import DeviceCalls
-from gateway.device_ports import DeviceEvents, DeviceKeys
 from gateway.directory import MemoryDirectory
 from gateway.door_commands import DoorCommands
 from gateway.door_log import DoorLog
@@ -62,15 +56,14 @@ from gateway.loop import LagSampler
 from gateway.media import media_engine, start_media
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver
-from gateway.on_site import LibraryDevices, start_pnp, start_tftp
-from gateway.presence import CHANNEL_LIMITS, PresenceBook
+from gateway.on_site import start_pnp, start_tftp
+from gateway.presence import PresenceBook
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
 from gateway.reach import Reach
-from gateway.remote_control import remote_control, visitor_listener
+from gateway.remote_control import open_visitors, remote_control, visitor_listener
 from gateway.reset_windows import ResetWindows
-from gateway.revocation import Revocation
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.telephony import follow_trunks, open_sip, sip_core, sip_service, trunk_service
 from gateway.tls import ServerTls
@@ -80,21 +73,12 @@ from gateway.welcome import Welcome, address
 from gateway.write_behind import BindingsWriter, load_bindings
 from registry.engines.sqlite import SqliteStore
 from registry.errors import RegistryError
-from registry.mac import MacAddress
 from registry.read_model import ReadModel
 from registry.records import Device, Role
 from registry.store import Store, Stored
 from registry.vault import Vault
 from sip.own_address import OwnAddress
 from sip.trunk_core import TrunkCore
-from tunnel.errors import Code
-from tunnel.frames import ALPN
-from tunnel.net.channel_listener import ChannelListener
-from tunnel.net.device_link import DeviceLink
-from tunnel.net.link import NOTSENT_LOWAT
-from tunnel.net.ports import CountedGenerations
-from tunnel.net.visitor_listener import ALPN as VISITOR_ALPN
-from tunnel.session import FORWARDED
 
 Wall = Callable[[], float]
 _log = logging.getLogger("portico.node")
@@ -218,41 +202,20 @@ class Node:
 
         # The channel, and Remote Control through it; for devices that have none, the connector of their site.
         enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
-        connectors = ConnectorBook(
-            store=store,
-            read_model=read_model,
-            vault=vault,
-            devices=SiteDevices(store, read_model, vault, lambda site: tuple(FORWARDED) if site.allow_forward else ()),
+        connectors = connector_book(
+            ground,
+            known,
+            presence=presence,
+            commands=commands,
             logbook=logbook,
-            present=partial(_seen_on_lan, presence, commands),
-            urls=LibraryDevices(read_model, enrolling),
-            autop=lambda: self._autop_settings().autop_url if "autop_https" in self._listeners.bound else "",
-            wall=self._wall,
+            enrolling=enrolling,
+            settings=self._autop_settings,
         )
-        self._stack.push_async_callback(connectors.stop)
-        channel = ChannelListener(
-            certificate_sha256=self._tls.leaf_sha256,
-            keys=DeviceKeys(read_model, vault),
-            generations=CountedGenerations(int(self._wall() * 1_000_000)),
-            events=DeviceEvents(
-                door_log, refused=lambda reason: self.metrics.device_events_refused.labels(reason).inc(), clock=monotonic
-            ),
-            observer=ChannelNotes(self.metrics, presence, logbook, lambda mac: commands.came(mac)),
-            certified=lambda connection: certified_macs(connection.getpeercert() or {}),
-            entropy=entropy,
-            connectors=connectors,
-            limits=CHANNEL_LIMITS,
-        )
-        connectors.serve(channel.connectors)
+        notes = ChannelNotes(self.metrics, presence, logbook, lambda mac: commands.came(mac))
+        channel = channel_listener(ground, known, self._tls, door_log=door_log, observer=notes, connectors=connectors)
         reach = Reach(channel.link, connectors.behind, connectors.gone)
-        self._stack.push_async_callback(lambda: channel.stop(self._grace))
-        limits = replace(AcceptLimits(), probe=False, unsent_octets=NOTSENT_LOWAT)
-        await self._listeners.accept("channel", channel.connect, self._tls.context([ALPN], config.tls.device_ca), limits=limits)
-        Revocation(
-            read_model,
-            end_channel=lambda mac: _end(channel.link(mac)),
-            forget_account=sip.forget_account,
-        )
+        await open_channel(ground, self._tls, channel)
+        revocation(read_model, channel, sip)
         visitors = visitor_listener(
             config,
             store=store,
@@ -262,21 +225,13 @@ class Node:
             entropy=entropy,
             wall=self._wall,
         )
-        await visitors.start()
-        self._stack.push_async_callback(lambda: visitors.stop(self._grace))
-        await self._listeners.accept(
-            "remote_control",
-            visitors.connect,
-            self._tls.context(VISITOR_ALPN),
-            told=lambda bound: visitors.listening(bound[1]),
-            more_ports=visitors.origins.ports,
-        )
+        await open_visitors(ground, self._tls, visitors)
 
         # Auto-provisioning, which tells devices where all of the above is.
         neighbours = SiteNeighbours(store)
         read_model.subscribe(neighbours.changed, neighbours.clear)
         refusals = refusal_book(logbook, self._stack)
-        notes = AutopNotes(self.metrics, presence, refusals, commands.fetched)
+        autop_notes = AutopNotes(self.metrics, presence, refusals, commands.fetched)
         images = await firmware_files(folder.firmware, store)
         upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall, resets=True)
         self._stack.push_async_callback(upgrades.stop)
@@ -312,7 +267,7 @@ class Node:
         read_model.subscribe(files_known.changed, files_known.clear)
         files = AutopListener(
             configurations=for_http,
-            observer=notes,
+            observer=autop_notes,
             clock_wall=self._wall,
             ear=upgrades,
             fetches=fetches,
@@ -328,7 +283,7 @@ class Node:
             self._stack,
             self.metrics,
             configurations=for_tftp,
-            observer=notes,
+            observer=autop_notes,
             wall=self._wall,
             ear=upgrades,
             fetches=fetches,
@@ -467,18 +422,6 @@ def _device_of(read_model: ReadModel, account: str) -> Device | None:
     """The device of a SIP account, as far as memory knows."""
     stored = read_model.peek_unique(Device, "account", account)
     return stored.record if isinstance(stored, Stored) else None
-
-
-def _end(link: DeviceLink | None) -> None:
-    """Close the link of a device that was removed."""
-    if link is not None:
-        link.close(Code.NOT_AUTHORISED, "this device was removed")
-
-
-def _seen_on_lan(presence: PresenceBook, commands: CommandQueue, mac: MacAddress) -> None:
-    """A connector sees a device: what waits for it may go."""
-    presence.seen(mac)
-    commands.came(mac)
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

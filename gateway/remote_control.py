@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 
 from admin_api.ports import RemoteControl
 from gateway.config import Config
+from gateway.ground import Ground
 from gateway.logbook import Logbook
 from gateway.metrics import Metrics
+from gateway.tls import ServerTls
 from registry.mac import MacAddress
 from registry.records import RemoteSession
 from registry.store import Store
 from tunnel.net.ports import Reached, Usage
-from tunnel.net.visitor_listener import VisitorListener
+from tunnel.net.visitor_listener import ALPN, VisitorListener
 from tunnel.session import WEB
 
 MAX_DETAIL = 2_048
@@ -39,6 +41,19 @@ def visitor_listener(
         domain=config.remote_control.domain,
         host=config.public_host,
         ports=config.remote_control.port_range,
+    )
+
+
+async def open_visitors(ground: Ground, tls: ServerTls, visitors: VisitorListener) -> None:
+    """Start it, and open its listener and the further ports that it shares out. Raises StartError."""
+    await visitors.start()
+    ground.stack.push_async_callback(lambda: visitors.stop(ground.grace()))
+    await ground.listeners.accept(
+        "remote_control",
+        visitors.connect,
+        tls.context(ALPN),
+        told=lambda bound: visitors.listening(bound[1]),
+        more_ports=visitors.origins.ports,
     )
 
 
