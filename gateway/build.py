@@ -14,27 +14,17 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from admin_api.app import create_app
 from admin_api.bootstrap import add_admin_token
 from admin_api.net.server import AdminServer
-from admin_api.ports import AdminPorts
-from autop.catalogue import known_models
 from autop.net.configurations import Configurations
-from autop.net.known_files import KnownFiles
-from autop.net.listener import AutopListener
 from autop.net.look_ahead import look_ahead
-from autop.net.neighbours import SiteNeighbours
 from autop.net.one_time import OneTimeDelivery
 from autop.net.tokens import TokenRotations
-from autop.net.upgrade_clock import UpgradeClock
-from autop.net.upgrades import Upgrades
-from autop.settings import AutopSettings
 from gateway.autop_admission import autop_admission
 from gateway.autop_guard import device_logins, guarded, refusal_book
 from gateway.channel import channel_listener, connector_book, open_channel, revocation
 from gateway.commands import command_queue
 from gateway.config import Config
-from gateway.device_calls import DeviceCalls
 from gateway.directory import MemoryDirectory
 from gateway.door_commands import DoorCommands
 from gateway.door_log import DoorLog
@@ -42,8 +32,7 @@ from gateway.door_openings import DoorOpenings
 from gateway.enrolment import enrolments
 from gateway.errors import StartError
 from gateway.feed import Feed
-from gateway.fetch_book import FetchBook
-from gateway.firmware import add_firmware_gauges, firmware_files
+from gateway.firmware import add_firmware_gauges, firmware_files, start_upgrades
 from gateway.followed_store import FollowedStore
 from gateway.from_config import certificates, domains, server_authority
 from gateway.gauges import add_node_gauges, add_trunk_gauges
@@ -53,23 +42,24 @@ from gateway.listeners import Listeners
 from gateway.logbook import Logbook
 from gateway.logs import CountErrors
 from gateway.loop import LagSampler
+from gateway.management import admin_ports, open_admin_api
 from gateway.media import media_engine, start_media
 from gateway.metrics import Metrics
 from gateway.observers import AutopNotes, ChannelNotes, SipObserver
 from gateway.on_site import start_pnp, start_tftp
 from gateway.presence import PresenceBook
+from gateway.provisioning import autop_settings, open_autop, site_neighbours, start_fetch_book
 from gateway.push.book import PushBook
 from gateway.push.drivers import push_drivers
 from gateway.push.sender import PushSender
 from gateway.reach import Reach
-from gateway.remote_control import open_visitors, remote_control, visitor_listener
+from gateway.remote_control import open_visitors, visitor_listener
 from gateway.reset_windows import ResetWindows
 from gateway.state import StateFolder, key_file, write_atomically
 from gateway.telephony import follow_trunks, open_sip, sip_core, sip_service, trunk_service
 from gateway.tls import ServerTls
-from gateway.trunks import presence as trunk_presence
 from gateway.version import VERSION
-from gateway.welcome import Welcome, address
+from gateway.welcome import Welcome
 from gateway.write_behind import BindingsWriter, load_bindings
 from registry.engines.sqlite import SqliteStore
 from registry.errors import RegistryError
@@ -118,7 +108,7 @@ class Node:
         self._stack.push_async_callback(feed.stop)
         node_secret = key_file(folder.node_secret)
         self._tls = ServerTls(certificates(config, folder, self._wall()))
-        self._authority = server_authority(config, self._tls.ca)
+        settings = partial(autop_settings, config, self._listeners, self._tls, server_authority(config, self._tls.ca))
         admin_token = await self._admin_token(store)
 
         # What is written when it is over.
@@ -201,7 +191,7 @@ class Node:
         follow_trunks(ground, known, trunks)
 
         # The channel, and Remote Control through it; for devices that have none, the connector of their site.
-        enrolling = enrolments(store, read_model, vault, self._wall, self._autop_settings)
+        enrolling = enrolments(store, read_model, vault, self._wall, settings)
         connectors = connector_book(
             ground,
             known,
@@ -209,7 +199,7 @@ class Node:
             commands=commands,
             logbook=logbook,
             enrolling=enrolling,
-            settings=self._autop_settings,
+            settings=settings,
         )
         notes = ChannelNotes(self.metrics, presence, logbook, lambda mac: commands.came(mac))
         channel = channel_listener(ground, known, self._tls, door_log=door_log, observer=notes, connectors=connectors)
@@ -228,17 +218,11 @@ class Node:
         await open_visitors(ground, self._tls, visitors)
 
         # Auto-provisioning, which tells devices where all of the above is.
-        neighbours = SiteNeighbours(store)
-        read_model.subscribe(neighbours.changed, neighbours.clear)
+        neighbours = site_neighbours(known)
         refusals = refusal_book(logbook, self._stack)
         autop_notes = AutopNotes(self.metrics, presence, refusals, commands.fetched)
         images = await firmware_files(folder.firmware, store)
-        upgrades = Upgrades(FollowedStore(store, read_model), read_model, images, self._wall, resets=True)
-        self._stack.push_async_callback(upgrades.stop)
-        upgrade_clock = UpgradeClock(FollowedStore(store, read_model), read_model, self._wall, resets=True)
-        read_model.subscribe(upgrade_clock.changed)
-        upgrade_clock.start()
-        self._stack.push_async_callback(upgrade_clock.stop)
+        upgrades, upgrade_clock = start_upgrades(ground, known, images)
         one_time = OneTimeDelivery(store, vault)
         tokens = TokenRotations(FollowedStore(store, read_model))
         gate, sample = autop_admission(self.metrics, self._listeners.handshakes, monotonic)
@@ -257,26 +241,11 @@ class Node:
             ahead=look_ahead(read_model),
             logins=device_logins(config, _derived(node_secret, b"autop login"), entropy),
         )
-        fetches = FetchBook(store, read_model, vault, one_time, tokens)
-        fetches.start()
-        self._stack.push_async_callback(fetches.stop)
-        waiting = "portico_autop_fetches_waiting", "Fetches of configurations not yet in the store."
-        self.metrics.gauge(*waiting, (), lambda: [((), fetches.waiting)])
+        fetches = start_fetch_book(ground, known, one_time, tokens)
         for_http, for_tftp = guarded(autop, refusals, self.metrics)
-        files_known = KnownFiles()
-        read_model.subscribe(files_known.changed, files_known.clear)
-        files = AutopListener(
-            configurations=for_http,
-            observer=autop_notes,
-            clock_wall=self._wall,
-            ear=upgrades,
-            fetches=fetches,
-            known=files_known,
-            served_known=for_http.served_known,
+        files = await open_autop(
+            ground, known, self._tls, configurations=for_http, observer=autop_notes, upgrades=upgrades, fetches=fetches
         )
-        self._stack.push_async_callback(lambda: files.stop(self._grace))
-        await self._listeners.accept("autop_https", files.connect, self._tls.context(["http/1.1"], config.tls.device_ca))
-        await self._listeners.accept("autop_http", files.connect, None)
         await start_tftp(
             config,
             self._listeners,
@@ -289,40 +258,26 @@ class Node:
             fetches=fetches,
         )
         await start_pnp(config, self._stack, self.metrics, sip, read_model, enrolling)
-        autop.use_settings(self._autop_settings())
+        autop.use_settings(settings())
         connectors.begin()
 
         # The management plane.
-        api = create_app(
-            AdminPorts(
-                store=FollowedStore(store, read_model),
-                vault=vault,
-                entropy=entropy,
-                wall=self._wall,
-                monotonic=monotonic,
-                autop_url=lambda mac, token: self._autop_settings().directory(token),
-                enrolment_url=lambda token: self._autop_settings().directory(token),
-                remote_control=remote_control(visitors),
-                presence=presence.of,
-                trunk_presence=lambda trunk: trunk_presence(trunks.state(trunk), monotonic(), self._wall()),
-                known_models=known_models,
-                doors=DoorCommands(
-                    reach=reach.of,
-                    directory=directory,
-                    talking=core.talking,
-                    openings=openings,
-                    logbook=logbook,
-                    metrics=self.metrics,
-                ),
-                devices=DeviceCalls(reach.of),
-                configurations=autop,
-                firmware=images,
-                observer=self.metrics.admin_request,
-            )
+        doors = DoorCommands(
+            reach=reach.of, directory=directory, talking=core.talking, openings=openings, logbook=logbook, metrics=self.metrics
         )
-        admin = AdminServer(api)
-        await self._listeners.open("admin", (config.listen.admin_address,), admin.start)
-        self._stack.push_async_callback(lambda: admin.stop(self._grace))
+        ports = admin_ports(
+            ground,
+            known,
+            settings=settings,
+            visitors=visitors,
+            presence=presence,
+            trunks=trunks,
+            doors=doors,
+            reach=reach,
+            configurations=autop,
+            firmware=images,
+        )
+        await open_admin_api(ground, ports)
 
         # Operations.
         add_node_gauges(self.metrics, core, sip, channel, visitors, bindings, self._tls)
@@ -393,29 +348,6 @@ class Node:
         secret = await add_admin_token(store, "first start", Role.DISTRIBUTOR, os.urandom, self._wall())
         write_atomically(self._folder.admin_token, secret.encode() + b"\n")
         return secret
-
-    def _autop_settings(self) -> AutopSettings:
-        host = self._config.public_host
-        kind = "autop_https" if "autop_https" in self._listeners.bound else "autop_http"
-        scheme = "https" if kind == "autop_https" else "http"
-        return AutopSettings(
-            sip_host=host,
-            autop_url=f"{scheme}://{address((host, self._listeners.port(kind)))}/autop",
-            registration_seconds=self._config.sip.registration_seconds,
-            sip_udp_port=self._listeners.port("sip_udp"),
-            sip_tcp_port=self._listeners.port("sip_tcp"),
-            sip_tls_port=self._listeners.port("sip_tls"),
-            channel_host=host if "channel" in self._listeners.bound else "",
-            channel_port=self._listeners.port("channel"),
-            channel_ca_sha256=self._tls.ca_sha256,
-            backup_sip_host=self._config.autop.backup_sip_host or "",
-            ntp_servers=self._config.autop.ntp_servers,
-            syslog_host=self._config.autop.syslog_host or "",
-            syslog_port=self._config.autop.syslog_port,
-            server_ca=self._authority,
-            poll_first_hour=self._config.autop.poll_first_hour,
-            poll_hours=self._config.autop.poll_hours,
-        )
 
 
 def _device_of(read_model: ReadModel, account: str) -> Device | None:
