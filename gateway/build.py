@@ -1,7 +1,8 @@
 """The composition root: plain constructor calls, top to bottom. Whoever wants to know what a node is made of reads this.
 
-Parts are made and started in an order in which nothing is reachable before what it needs, and stopped in reverse. Only this
-file names a store engine.
+Parts are made and started in an order in which nothing is reachable before what it needs, and stopped in reverse. What takes
+more than a few lines is a function in its subject's file (`telephony.py`, `channel.py`, `provisioning.py` ...); `open_` and
+`start_` ones put their end on the stack. Only this file names a store engine.
 """
 
 import asyncio
