@@ -57,7 +57,7 @@ from gateway.reach import Reach
 from gateway.remote_control import open_visitors, visitor_listener
 from gateway.reset_windows import ResetWindows
 from gateway.state import StateFolder, key_file, write_atomically
-from gateway.telephony import follow_trunks, open_sip, sip_core, sip_service, trunk_service
+from gateway.telephony import open_sip, sip_core, sip_service, start_trunks, trunk_service
 from gateway.tls import ServerTls
 from gateway.version import VERSION
 from gateway.welcome import Welcome
@@ -189,7 +189,7 @@ class Node:
         self._stack.push_async_callback(sip.stop)
         self._stack.push_async_callback(pushes.stop)
         await open_sip(ground, self._tls, sip)
-        follow_trunks(ground, known, trunks)
+        start_trunks(ground, known, trunks)
 
         # The channel, and Remote Control through it; for devices that have none, the connector of their site.
         enrolling = enrolments(store, read_model, vault, self._wall, settings)
@@ -202,6 +202,7 @@ class Node:
             enrolling=enrolling,
             settings=settings,
         )
+        self._stack.push_async_callback(connectors.stop)
         notes = ChannelNotes(self.metrics, presence, logbook, lambda mac: commands.came(mac))
         channel = channel_listener(ground, known, self._tls, door_log=door_log, observer=notes, connectors=connectors)
         reach = Reach(channel.link, connectors.behind, connectors.gone)

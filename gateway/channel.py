@@ -41,14 +41,14 @@ def connector_book(
     enrolling: Enrolments,
     settings: Callable[[], AutopSettings],
 ) -> ConnectorBook:
-    """The connectors of sites, who are told nothing yet; the stack stops it."""
+    """The connectors of sites, who are told nothing yet. Whoever makes it stops it."""
 
     def seen_on_lan(mac: MacAddress) -> None:
         presence.seen(mac)
         commands.came(mac)  # what waits for it may go
 
     bound = ground.listeners.bound
-    book = ConnectorBook(
+    return ConnectorBook(
         store=known.store,
         read_model=known.read_model,
         vault=known.vault,
@@ -61,8 +61,6 @@ def connector_book(
         autop=lambda: settings().autop_url if "autop_https" in bound else "",
         wall=ground.wall,
     )
-    ground.stack.push_async_callback(book.stop)
-    return book
 
 
 def channel_listener(

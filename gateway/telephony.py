@@ -119,8 +119,8 @@ async def open_sip(ground: Ground, tls: ServerTls, sip: SipService) -> None:
         )
 
 
-def follow_trunks(ground: Ground, known: Known, trunks: TrunkService) -> None:
-    """Configure the trunks that the registry has, now and whenever one changes."""
+def start_trunks(ground: Ground, known: Known, trunks: TrunkService) -> None:
+    """Configure the trunks that the registry has, now and whenever one changes, until the stack stops them."""
     ground.stack.callback(trunks.stop)
     book = TrunkBook(known.store, known.read_model, known.vault, trunks.configure)
     book.start()
