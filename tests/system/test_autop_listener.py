@@ -137,7 +137,7 @@ async def test_refusals_take_the_same_time() -> None:
         await asyncio.gather(*(one_client() for _ in range(5)))
     medians = [statistics.median(taken) for taken in times.values()]
     assert max(medians) < 1.05 * min(medians)
-    assert min(medians) >= 0.05
+    assert min(medians) >= 0.0495  # timers have a grain
 
 
 async def test_keep_alive_and_pipelined_answers_in_order(transport: tuple[Path, Path] | None) -> None:

@@ -129,7 +129,7 @@ async def test_refusals_leave_at_one_instant_whatever_they_cost() -> None:
                 assert await probe.hear() == NOT_FOUND
                 assert probe.peer[1] == served.port
                 took.append(time.monotonic() - began)
-        assert min(took) >= 0.1
+        assert min(took) >= 0.0985  # timers have a grain
 
 
 # Bounds
