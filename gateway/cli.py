@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import compiled, config
+from gateway import compiled, config_file
 from gateway.errors import ConfigError, StartError
 from gateway.version import VERSION
 
@@ -129,7 +129,7 @@ def _common(command: argparse.ArgumentParser, state: Path = DEFAULT_STATE) -> No
 def _run(options: argparse.Namespace) -> int:
     from gateway.run import run_node
 
-    return run_node(config.load(options.config), options.state, options.ready_file)
+    return run_node(config_file.load(options.config), options.state, options.ready_file)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -140,9 +140,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _check_config(options: argparse.Namespace) -> int:
     if options.defaults:
-        print(config.reference())
+        print(config_file.reference())
         return 0
-    config.load(options.config)
+    config_file.load(options.config)
     print(f"{options.config or 'the defaults'}: all right. Start it with: portico run" + _config_flag(options.config))
     return 0
 

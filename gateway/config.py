@@ -1,17 +1,13 @@
-"""One frozen `Config`, read from TOML. Every key is documented here; an unknown key or a bad value is an error that names
-the file, the key and what is allowed. Without a file, the defaults are a working gateway (DESIGN.md section 4).
+"""One frozen `Config`: every key of portico.toml is documented here. The defaults are a working gateway (DESIGN.md section 4).
+`config_file.py` reads it; an unknown key or a bad value is an error that names the file, the key and what is allowed.
 """
 
-import difflib
 import ipaddress
 import socket
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
-
-from gateway.errors import ConfigError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 OFF = -1
 """The port number that says "this listener is off"."""
@@ -24,7 +20,6 @@ DnsName = Annotated[
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]{1,253})$")]
 PushProvider = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,32}$")]
 Instance = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}$")]
-MAX_CONFIG_BYTES = 1 << 20
 WILDCARDS = ("0.0.0.0", "::")
 """The addresses that mean every address of this machine."""
 
@@ -65,11 +60,13 @@ PRIVATE_NETWORKS = (
 )
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of portico.toml."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Listen(_Section):
+class Listen(Section):
     """Where the listeners are. Port 0 picks a free one, -1 turns the listener off."""
 
     address: Addresses = Field(
@@ -102,7 +99,7 @@ class Listen(_Section):
     metrics: Port = Field(default=9464, description="Prometheus metrics and health.")
 
 
-class Public(_Section):
+class Public(Section):
     """How the outside names this gateway."""
 
     host: HostName | None = Field(
@@ -110,7 +107,7 @@ class Public(_Section):
     )
 
 
-class Sip(_Section):
+class Sip(Section):
     """The SIP registrar and proxy."""
 
     realm: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
@@ -149,7 +146,7 @@ class Sip(_Section):
     )
 
 
-class Autop(_Section):
+class Autop(Section):
     """Auto-provisioning: what every device's configuration says, and how devices log in."""
 
     ntp_servers: Annotated[tuple[HostName, ...], Field(max_length=2)] = Field(
@@ -183,7 +180,7 @@ class Autop(_Section):
     )
 
 
-class Push(_Section):
+class Push(Section):
     """Waking apps that sleep (RFC 8599). Without a driver, apps are not woken."""
 
     webhook_url: str | None = Field(
@@ -207,7 +204,7 @@ class Push(_Section):
     )
 
 
-class Media(_Section):
+class Media(Section):
     """Media of calls. Where both ends share a network it goes directly, unless relay = "always"."""
 
     engine: Literal["off", "relay", "rtpengine"] = Field(
@@ -238,7 +235,7 @@ class Media(_Section):
     )
 
 
-class RemoteControl(_Section):
+class RemoteControl(Section):
     """Remote Control sessions."""
 
     domain: DnsName = Field(default="remote.localhost", description="Wildcard domain: each session is one host name under it.")
@@ -255,7 +252,7 @@ class RemoteControl(_Section):
         return tuple(range(int(first), int(last) + 1)) if dash else ()
 
 
-class Tftp(_Section):
+class Tftp(Section):
     """TFTP (listen.tftp), in the clear: for devices on a LAN that can do nothing else."""
 
     networks: Networks = Field(
@@ -263,7 +260,7 @@ class Tftp(_Section):
     )
 
 
-class Pnp(_Section):
+class Pnp(Section):
     """SIP PnP: devices on the LAN ask the group 224.0.1.75 for their URL. Who is told one: docs/autop.md."""
 
     interfaces: tuple[Interface, ...] = Field(
@@ -272,14 +269,14 @@ class Pnp(_Section):
     networks: Networks = Field(default=PRIVATE_NETWORKS, description="Who is answered, as address/prefix.")
 
 
-class KeyPair(_Section):
+class KeyPair(Section):
     """A certificate and its key."""
 
     certificate: Path = Field(description="PEM file: the certificate and its chain.", strict=False)
     key: Path = Field(description="PEM file: the certificate's private key.", strict=False)
 
 
-class Tls(_Section):
+class Tls(Section):
     """Certificates. Without them the gateway makes a local CA in its state folder and signs its own."""
 
     certificate: Path | None = Field(
@@ -306,13 +303,13 @@ class Tls(_Section):
         return (*first, *((one.certificate, one.key) for one in self.certificates))
 
 
-class Log(_Section):
+class Log(Section):
     """JSON lines on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is said.")
 
 
-class Config(_Section):
+class Config(Section):
     """Everything an operator may set."""
 
     node: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
@@ -348,116 +345,3 @@ def own_address(*, ipv6: bool = False) -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return loopback
-
-
-def load(path: Path | None) -> Config:
-    """Read a configuration file, or give the defaults for None. Raises ConfigError with every mistake in the file at once."""
-    if path is None:
-        return Config()
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}. Give the right file with --config, or none at all."
-        ) from None
-    if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes, so it is no Portico configuration.")
-    try:
-        values = tomllib.loads(text.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    return parse(values, str(path))
-
-
-def parse(values: dict[str, Any], source: str) -> Config:
-    """Check values as TOML gives them. Raises ConfigError naming `source`, each wrong key, and what is allowed there."""
-    try:
-        config = Config.model_validate(_tuples(values))
-    except ValidationError as error:
-        lines = [f"{source}: {_in_words(problem)}" for problem in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
-    if (config.tls.certificate is None) != (config.tls.key is None):
-        raise ConfigError(f"{source}: tls.certificate and tls.key go together: give both or neither.")
-    if (config.push.webhook_url is None) != (config.push.webhook_secret_file is None):
-        raise ConfigError(f"{source}: push.webhook_url and push.webhook_secret_file go together: give both or neither.")
-    if config.media.engine == "rtpengine" and not config.media.rtpengine:
-        raise ConfigError(f"{source}: media.engine is rtpengine, so media.rtpengine names at least one instance.")
-    if config.media.first_port >= config.media.last_port:
-        raise ConfigError(f"{source}: media.first_port is not below media.last_port.")
-    for text in config.media.rtpengine:
-        if not _is_instance(text):
-            raise ConfigError(f"{source}: media.rtpengine: {text!r} is no IP address with a port.")
-    ports = config.remote_control.port_range
-    if config.remote_control.ports and not (ports and len(ports) <= 256 and ports[0] >= 1024 and ports[-1] < 65536):
-        raise ConfigError(f"{source}: remote_control.ports: from 1024, at most 256 of them, the lower one first.")
-    if config.sip.min_expires > config.sip.max_expires:
-        raise ConfigError(f"{source}: sip.min_expires is above sip.max_expires; allowed is at most {config.sip.max_expires}.")
-    return config
-
-
-def _is_instance(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return 0 < int(port) < 65536
-
-
-def _tuples(value: Any) -> Any:
-    """TOML arrays as tuples, which a frozen Config holds."""
-    if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _in_words(problem: Any) -> str:
-    where: tuple[str | int, ...] = problem["loc"]
-    name = ".".join(str(part) for part in where)
-    if problem["type"] == "extra_forbidden":
-        allowed = sorted(_section_at(where[:-1]).model_fields)
-        near = difflib.get_close_matches(str(where[-1]), allowed, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{name}: unknown key.{hint} Allowed here: {', '.join(allowed)}."
-    message = str(problem["msg"])
-    return f"{name}: {message[0].lower()}{message[1:]}, not {problem['input']!r}."
-
-
-def _section_at(path: tuple[str | int, ...]) -> type[BaseModel]:
-    section: type[BaseModel] = Config
-    for part in path:
-        if isinstance(part, int):
-            continue  # a place in a list of sections
-        annotation = section.model_fields[part].annotation
-        annotation = (get_args(annotation) or (annotation,))[0]
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        section = annotation
-    return section
-
-
-def reference() -> str:
-    """All keys with defaults and descriptions as a commented TOML file (`portico check-config --defaults`)."""
-    lines = ["# Every key of portico.toml with its default. A port of 0 picks a free one, -1 turns the listener off.", ""]
-    for name, field in Config.model_fields.items():
-        if not isinstance(field.default, _Section):
-            lines += [f"# {field.description}", f"{name} = {_toml(field.default)}", ""]
-    for name, field in Config.model_fields.items():
-        section = field.default
-        if isinstance(section, _Section):
-            lines += [f"# {(type(section).__doc__ or '').strip()}", f"[{name}]"]
-            for key, inner in type(section).model_fields.items():
-                lines += [f"# {inner.description}", f"{'# ' if inner.default is None else ''}{key} = {_toml(inner.default)}"]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    if value is None:
-        return '""'
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -11,8 +11,8 @@ import socket
 import sys
 from pathlib import Path
 
-from gateway import config as configuration
-from gateway.config import Config
+from gateway import config_file as configuration
+from gateway.config import Config, Listen
 from gateway.run import run_node
 
 CHILD_GRACE = 10.0
@@ -49,7 +49,7 @@ def demo_config() -> Config:
     """Loopback only, the usual ports where they are free, warnings only in the log so that the transcript is readable."""
     listen = {"address": "127.0.0.1"}
     ports = {}
-    for name, field in configuration.Listen.model_fields.items():
+    for name, field in Listen.model_fields.items():
         if isinstance(field.default, int) and field.default > 0:
             kind = socket.SOCK_DGRAM if name.endswith("udp") else socket.SOCK_STREAM
             ports[name] = field.default if _is_free(kind, field.default) else 0

@@ -7,7 +7,8 @@ from autop.net.configurations import Refused
 from autop.net.proof import Presented
 from autop.sweep import MISSES
 from gateway.autop_guard import device_logins, guarded
-from gateway.config import Config, parse
+from gateway.config import Config
+from gateway.config_file import parse
 from gateway.metrics import Metrics
 from gateway.refusals import RefusalBook
 from registry.mac import MacAddress
