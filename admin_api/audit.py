@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from registry.records import AuditEntry, time_key
+from registry.logs import AuditEntry, time_key
 
 _LONGEST_DETAIL = 2048
 

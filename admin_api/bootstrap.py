@@ -3,7 +3,8 @@
 from admin_api.auth import token_hash
 from admin_api.credentials import Entropy, api_secret, new_id, serial
 from registry.errors import StaleVersion
-from registry.records import ApiToken, AuditEntry, Role, time_key
+from registry.logs import AuditEntry, time_key
+from registry.records import ApiToken, Role
 from registry.store import Put, Store
 
 FIRST_TOKEN = "first"  # noqa: S105

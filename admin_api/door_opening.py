@@ -23,7 +23,8 @@ from admin_api.problems import Problem, documented, shown
 from admin_api.routing import needs, router
 from admin_api.work import Answer, Work, run
 from registry.door_log import Opening, command_event, commanded_entry
-from registry.records import AccessMethod, Device, DoorEvent
+from registry.logs import DoorEvent
+from registry.records import AccessMethod, Device
 
 routes = router()
 COMMAND_BYTES = 16

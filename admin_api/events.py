@@ -29,18 +29,8 @@ from registry.configuration import AutopCommands, DeviceFetches
 from registry.enrolment import Enrolment
 from registry.errors import ChangesLost, StoreUnavailable
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
-from registry.records import (
-    ApiToken,
-    AuditEntry,
-    CallRecord,
-    Department,
-    Device,
-    DoorEvent,
-    LibraryMac,
-    RemoteSession,
-    Site,
-    User,
-)
+from registry.logs import AuditEntry, CallRecord, DoorEvent
+from registry.records import ApiToken, Department, Device, LibraryMac, RemoteSession, Site, User
 from registry.relay_state import RelayState
 from registry.store import Change, Store
 from registry.trunk import Trunk

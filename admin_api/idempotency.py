@@ -14,7 +14,8 @@ from fastapi import Request
 
 from admin_api.auth import Caller
 from admin_api.problems import Problem
-from registry.records import IdempotencyKey, time_key
+from registry.logs import time_key
+from registry.records import IdempotencyKey
 from registry.store import Delete, Store, Stored
 from registry.vault import Vault
 

@@ -11,7 +11,7 @@ from admin_api.pages import ListPage, PagingOf, SiteFilter, log_shelves, page
 from admin_api.permissions import Permission
 from admin_api.problems import documented
 from admin_api.routing import needs, router
-from registry.records import AuditEntry, CallRecord, DoorEvent
+from registry.logs import AuditEntry, CallRecord, DoorEvent
 from registry.store import Stored
 
 routes = router()

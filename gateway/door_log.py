@@ -16,9 +16,10 @@ from typing import Any
 from gateway.door_openings import DoorOpenings
 from registry.door_log import CALL, clock_note, command_event, known_method, unopened_entry
 from registry.errors import Conflict, StaleVersion
+from registry.logs import CallRecord, DoorEvent, time_key
 from registry.mac import MacAddress
 from registry.read_model import ReadModel
-from registry.records import AccessMethod, CallRecord, Device, DoorEvent, Site, time_key
+from registry.records import AccessMethod, Device, Site
 from registry.relay_state import RelayState
 from registry.store import Delete, Put, Store
 

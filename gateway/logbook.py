@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway.door_log import DoorLog
 from gateway.gathering import Gathering
-from registry.records import AuditEntry, CallRecord, CallResult, DoorEvent, time_key
+from registry.logs import AuditEntry, CallRecord, CallResult, DoorEvent, time_key
 from registry.store import MAX_BATCH, Put, Store
 from sip.events import CallEnded
 

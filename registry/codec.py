@@ -25,15 +25,13 @@ from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation
 from registry.errors import UnreadableRecord
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
 from registry.location import AorBindings, AorPush
+from registry.logs import AuditEntry, CallRecord, DoorEvent
 from registry.mac import MacAddress
 from registry.records import (
     Account,
     ApiToken,
-    AuditEntry,
-    CallRecord,
     Department,
     Device,
-    DoorEvent,
     IdempotencyKey,
     LibraryMac,
     RemoteSession,

@@ -6,7 +6,8 @@ the command's result is written or the device's own report. `opened` entries are
 
 from typing import NamedTuple
 
-from registry.records import AccessMethod, CallRecord, Device, DoorEvent, time_key
+from registry.logs import CallRecord, DoorEvent, time_key
+from registry.records import AccessMethod, Device
 
 OTHER = "other"
 """The method of an opening for which the device has a word of its own; the word stands in `detail`."""

@@ -7,7 +7,7 @@ beyond the bound is carried but not recorded as live (its record ends with the a
 
 from collections.abc import Callable
 
-from registry.records import CallEvent, CallResult, CallStep
+from registry.logs import CallEvent, CallResult, CallStep
 from sip.deadlines import DeadlineHeap, Timed
 from sip.events import CallEnded, CallFacts, CallStarted, Output
 from sip.media_engine import MediaDelete, MediaKey

@@ -1,6 +1,6 @@
 """Ending branches that ring in vain: the rules of CANCEL (RFC 3261 9.1, 16.10)."""
 
-from registry.records import CallEvent
+from registry.logs import CallEvent
 from sip.deadlines import DeadlineHeap
 from sip.landline_branches import LandlineBranch, Landlines
 from sip.offer_answer import OfferAnswer

@@ -6,7 +6,7 @@ times as much to build); the rare ones are too, for one way of reading them.
 
 from typing import NamedTuple
 
-from registry.records import CallResult, CallStep
+from registry.logs import CallResult, CallStep
 from sip.binding import LiveBinding
 from sip.directory import PushParameters, Question
 from sip.flow import Flow as Flow

@@ -9,7 +9,7 @@ This decides and makes messages; to send them is the proxy's.
 
 from typing import Final
 
-from registry.records import CallEvent
+from registry.logs import CallEvent
 from registry.trunk import SiteLandlines
 from sip.call_policy import RingStage
 from sip.call_record import Call, CallLog

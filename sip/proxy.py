@@ -5,7 +5,7 @@ context decides. Requests go over flows of live bindings, or over the flow that 
 some header claims.
 """
 
-from registry.records import CallEvent
+from registry.logs import CallEvent
 from sip.call_policy import Destination
 from sip.call_record import CallLog
 from sip.cancelling import Cancelling

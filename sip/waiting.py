@@ -15,7 +15,7 @@ both is ended then is the proxy's (`Proxy._settle`).
 
 from typing import Final
 
-from registry.records import CallEvent
+from registry.logs import CallEvent
 from sip.call_record import Call
 from sip.deadlines import DeadlineHeap
 from sip.directory import AccountFacts, Directory, PushDirectory, PushParameters, PushQuestion

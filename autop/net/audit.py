@@ -2,7 +2,7 @@
 
 import json
 
-from registry.records import AuditEntry, time_key
+from registry.logs import AuditEntry, time_key
 
 ACTOR = "autop"
 

@@ -14,7 +14,8 @@ from registry.connector import Connector, ConnectorSeen, DeviceAddress
 from registry.enrolment import TokenRotation
 from registry.firmware import DeviceUpgrade
 from registry.location import AorBindings
-from registry.records import ApiToken, AuditEntry, CallRecord, DoorEvent, IdempotencyKey, RemoteSession
+from registry.logs import AuditEntry, CallRecord, DoorEvent
+from registry.records import ApiToken, IdempotencyKey, RemoteSession
 from registry.store import Change
 
 MIN_TOKEN = 16

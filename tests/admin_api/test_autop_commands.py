@@ -18,8 +18,9 @@ from registry.configuration import (
     fetched_file_key,
 )
 from registry.location import AorBindings
+from registry.logs import AuditEntry
 from registry.mac import MacAddress
-from registry.records import AuditEntry, Device, Role
+from registry.records import Device, Role
 from registry.store import Put, Stored
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, fields, problem
 

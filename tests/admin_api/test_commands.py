@@ -9,8 +9,9 @@ import pytest
 from registry.command_states import Event, sent, step
 from registry.commands import MAX_WAITING, CollectedLog, Command, CommandName, CommandState, CommandWay, log_context
 from registry.firmware import DeviceUpgrade
+from registry.logs import AuditEntry
 from registry.mac import MacAddress
-from registry.records import AuditEntry, Device, Role, SiteRoster, Transmission
+from registry.records import Device, Role, SiteRoster, Transmission
 from registry.relay_state import RelayState
 from registry.store import Put
 from tests.admin_api.test_events import Reader

@@ -9,8 +9,9 @@ import pytest
 
 from admin_api.ports import Commanded
 from registry.door_log import Opening, commanded_entry
+from registry.logs import AuditEntry, DoorEvent
 from registry.mac import MacAddress
-from registry.records import AccessMethod, AuditEntry, Device, DoorEvent, IdempotencyKey, Role
+from registry.records import AccessMethod, Device, IdempotencyKey, Role
 from registry.relay_state import RelayState
 from registry.store import Delete, Put
 from tests.admin_api.test_events import Reader

@@ -4,8 +4,9 @@ import pytest
 
 from autop.enrolment import fits, seal_context
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window, site_window
+from registry.logs import AuditEntry
 from registry.mac import MacAddress
-from registry.records import AuditEntry, Device, Role
+from registry.records import Device, Role
 from registry.store import Put
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, fields, problem
 

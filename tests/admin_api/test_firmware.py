@@ -11,7 +11,8 @@ import pytest
 
 from autop.upgrade_states import Event, step
 from registry.firmware import DeviceUpgrade, FirmwareImage, FirmwareUpgrade
-from registry.records import AuditEntry, Role
+from registry.logs import AuditEntry
+from registry.records import Role
 from registry.store import Put
 from tests.admin_api.world import FOREIGN, HOME, NoTurns, World, a_world, allow, device, fields, problem
 

@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
+from registry.logs import CallRecord, CallResult, DoorEvent, time_key
 from registry.mac import MacAddress
-from registry.records import CallRecord, CallResult, DoorEvent, LibraryMac, Role, time_key
+from registry.records import LibraryMac, Role
 from registry.store import Delete, Put
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, allow, device, fields, problem
 

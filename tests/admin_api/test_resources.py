@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from admin_api.bootstrap import add_admin_token, ensure_admin_token
+from registry.logs import AuditEntry
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
-from registry.records import AuditEntry, Device, LibraryMac, RemoteSession, Role, Site, SiteRoster
+from registry.records import Device, LibraryMac, RemoteSession, Role, Site, SiteRoster
 from registry.store import Put
 from tests.admin_api.world import FOREIGN, HOME, NoTurns, a_world, allow, counted_entropy, device, fields, monitor, problem, user
 from tunnel.session import is_session_id

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from admin_api.ports import TrunkGatewayPresence, TrunkPresence
-from registry.records import AuditEntry, Role
+from registry.logs import AuditEntry
+from registry.records import Role
 from registry.trunk import SiteLandlines, Trunk, trunk_secret
 from tests.admin_api.world import FOREIGN, HOME, World, a_world, fields, problem
 

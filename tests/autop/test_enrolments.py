@@ -24,10 +24,11 @@ from autop.net.tokens import TokenRotations
 from autop.observer import Outcome, Reason
 from registry.configuration import AuthorityFetched, DeviceFetches, Fetch
 from registry.enrolment import Enrolment, EnrolmentWindow, TokenRotation, device_window, site_window
+from registry.logs import AuditEntry
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import Account, AuditEntry, Device, DeviceKind, LibraryMac
+from registry.records import Account, Device, DeviceKind, LibraryMac
 from registry.store import Delete, Put
 from registry.vault import Vault
 from tests.autop import examples

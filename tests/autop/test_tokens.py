@@ -18,9 +18,10 @@ from autop.net.tokens import TokenRotations
 from autop.observer import Outcome, Reason
 from registry.configuration import OneTimeAutop, OneTimeOrder
 from registry.enrolment import Enrolment, TokenRotation
+from registry.logs import AuditEntry
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import AuditEntry, Device
+from registry.records import Device
 from registry.store import Put, Require, Store
 from tests.autop import examples
 from tests.autop.examples import MAC, TOKEN

@@ -10,10 +10,11 @@ from gateway.door_log import BadEvent, DoorLog, door_event
 from gateway.door_openings import DoorOpenings
 from registry.door_log import Opening
 from registry.errors import StoreUnavailable
+from registry.logs import CallRecord, CallResult, DoorEvent
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import AccessMethod, CallRecord, CallResult, DeviceKind, DoorEvent, Relay, Site
+from registry.records import AccessMethod, DeviceKind, Relay, Site
 from registry.relay_state import RelayState, SwitchedRelay
 from registry.store import Put
 from tests.gateway.test_logbook import DOOR as PLAIN

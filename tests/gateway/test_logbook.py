@@ -9,10 +9,11 @@ from gateway.door_log import DoorLog
 from gateway.door_openings import DoorOpenings
 from gateway.logbook import Logbook
 from registry.errors import StoreUnavailable
+from registry.logs import AuditEntry, CallRecord, CallResult, DoorEvent
 from registry.mac import MacAddress
 from registry.memory import MemoryStore
 from registry.read_model import ReadModel
-from registry.records import AuditEntry, CallRecord, CallResult, Device, DeviceKind, DoorEvent, Site
+from registry.records import Device, DeviceKind, Site
 from registry.store import Put, Write
 from sip.events import CallEnded, CallFacts
 

@@ -41,6 +41,7 @@ from registry.firmware import (
     UpgradeState,
 )
 from registry.location import AorBindings, AorPush, Binding, PushParameters
+from registry.logs import AuditEntry, CallEvent, CallRecord, CallResult, CallStep, DoorEvent
 from registry.mac import MacAddress
 from registry.records import (
     AccessMethod,
@@ -48,16 +49,10 @@ from registry.records import (
     AccountOwner,
     ApiToken,
     AppLink,
-    AuditEntry,
-    CallEvent,
-    CallRecord,
-    CallResult,
-    CallStep,
     ContactDisplay,
     Department,
     Device,
     DeviceKind,
-    DoorEvent,
     IdempotencyKey,
     LibraryMac,
     Relay,

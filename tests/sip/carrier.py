@@ -4,7 +4,7 @@ import re
 from hashlib import md5
 from typing import Any
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from registry.ring_plan import OnReject, RingPlan, Stage, Target, TargetKind
 from registry.trunk import SiteLandlines, Trunk, TrunkGateway
 from sip.directory import AccountFacts

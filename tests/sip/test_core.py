@@ -1,6 +1,6 @@
 """The core's main flows as traces: registration, a call from ringing to hanging up, CANCEL, unanswered, parked."""
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from sip.events import BindingsChanged, CallEnded, CallStarted
 from sip.message import Request
 from sip.parser import parse

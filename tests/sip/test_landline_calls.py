@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from sip.message import Request
 from tests.sip.carrier import CHALLENGE, NUMBER, OTHER, STALE, CarrierStage, proves, sent_by, trunk
 from tests.sip.phones import Phone

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from registry.trunk import SiteLandlines
 from sip.directory import LandlinesQuestion
 from sip.events import CallEnded

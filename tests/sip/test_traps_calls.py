@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from registry.ring_plan import OnReject, RingPlan, Target, TargetKind
 from registry.ring_plan import Stage as PlanStage
 from sip.events import CallEnded, Refused

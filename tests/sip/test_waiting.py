@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from sip.directory import UNKNOWN, AccountFacts, PushParameters, PushQuestion
 from sip.events import CallEnded, Push, PushChanged, Refused
 from sip.flow import Flow

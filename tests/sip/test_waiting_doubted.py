@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.records import CallResult
+from registry.logs import CallResult
 from sip.directory import UNKNOWN, PushParameters, PushQuestion
 from sip.events import CallEnded, Flow, Push, Refused
 from sip.limits import SipLimits

@@ -12,7 +12,7 @@ import pytest
 from gateway.push.http_client import HttpClient
 from gateway.push.sender import PushSender
 from gateway.push.webhook import Webhook
-from registry.records import CallResult
+from registry.logs import CallResult
 from registry.ring_plan import RingPlan, Target, TargetKind
 from registry.ring_plan import Stage as PlanStage
 from sip.message import Request
