@@ -45,15 +45,20 @@ def trust(ca_file: str | None) -> ssl.SSLContext:
 class AutopClient:
     """A device's autop (`Provisioning`): `fetch` whenever the device would ask. Holds the settings of all files so far."""
 
-    def __init__(self, *, url: str, mac: MacAddress, tls: ssl.SSLContext | None, seconds: float = FETCH_SECONDS) -> None:
+    def __init__(
+        self, *, url: str, mac: MacAddress, tls: ssl.SSLContext | None, seconds: float = FETCH_SECONDS, common: str = ""
+    ) -> None:
         """`url` is the directory from the installer, DHCP or the like; a configuration may move the device to another.
 
-        `tls` may be shared by a whole fleet; it is not used for `http:`.
+        `tls` may be shared by a whole fleet; it is not used for `http:`. `common`: the name of a file that it asks for before its
+        own (`r000000000029.cfg`). Which models do, in which order, and what a 404 then does is not known: here it is passed over.
         """
         self._url = url
         self._mac = mac
         self._tls = tls
         self._seconds = seconds
+        self._common = common
+        self._common_md5 = b""
         self._settings = Settings()
         self._md5 = b""
         self._etag = b""
@@ -83,7 +88,7 @@ class AutopClient:
         """Forget everything but the URL in use, or have this one."""
         self._url = url or self._url
         self._settings = Settings()
-        self._md5 = self._etag = b""
+        self._md5 = self._etag = self._common_md5 = b""
 
     async def fetch(self) -> Fetched:
         """Ask for `<MAC>.cfg` and apply it if its bytes are new; else (304, or the same MD5) `config` is None.
@@ -92,23 +97,34 @@ class AutopClient:
         """
         try:
             async with asyncio.timeout(self._seconds):
-                answer = await self._get(f"{self._url.rstrip('/')}/{self._mac}.cfg")
+                has_more = bool(self._common) and await self._fetch_common()
+                answer = await self._get(f"{self._url.rstrip('/')}/{self._mac}.cfg", self._etag)
         except AutopFailed:
             raise
         except (OSError, h11.ProtocolError) as failed:  # TimeoutError is an OSError
             raise AutopFailed(f"{type(failed).__name__}: {failed}") from failed
-        etag = answer.etag.decode("latin-1")
+        etag, more = answer.etag.decode("latin-1"), device_config(self._settings) if has_more else None
         if answer.status == 304 and self._etag:
-            return Fetched(0, etag, None)
+            return Fetched(0, etag, more)
         if answer.status != 200:
             raise NoConfiguration(f"the autop server answered {answer.status}")
         self._etag = answer.etag
         md5 = hashlib.md5(answer.body, usedforsecurity=False).digest()
         if md5 == self._md5:
-            return Fetched(len(answer.body), etag, None)
+            return Fetched(len(answer.body), etag, more)
         self._md5 = md5
         self._apply(answer.body)
         return Fetched(len(answer.body), etag, device_config(self._settings))
+
+    async def _fetch_common(self) -> bool:
+        """Apply the common file. Whether there is one, with other bytes than before."""
+        answer = await self._get(f"{self._url.rstrip('/')}/{self._common}", b"")
+        md5 = hashlib.md5(answer.body, usedforsecurity=False).digest()
+        if answer.status != 200 or md5 == self._common_md5:
+            return False
+        self._common_md5 = md5
+        self._apply(answer.body)
+        return True
 
     def _apply(self, file: bytes) -> None:
         read = read_as_device(file)
@@ -118,7 +134,7 @@ class AutopClient:
         if url and url != self._url:
             self._url = url
 
-    async def _get(self, url: str) -> "_Answer":
+    async def _get(self, url: str, held: bytes) -> "_Answer":
         parts = urlsplit(url)
         host, secure = parts.hostname or "", parts.scheme == "https"
         if not host or parts.scheme not in ("http", "https") or (secure and self._tls is None):
@@ -127,17 +143,19 @@ class AutopClient:
             host, parts.port or (443 if secure else 80), ssl=self._tls if secure else None
         )
         try:
-            return await self._exchange(reader, writer, parts.netloc, parts.path)
+            return await self._exchange(reader, writer, parts.netloc, parts.path, held)
         finally:
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
                 await writer.wait_closed()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str) -> "_Answer":
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str, held: bytes
+    ) -> "_Answer":
         http = h11.Connection(h11.CLIENT)
         headers = [("Host", host), ("User-Agent", self.user_agent), ("Connection", "close")]
-        if self._etag:
-            headers.append(("If-None-Match", self._etag.decode("latin-1")))
+        if held:
+            headers.append(("If-None-Match", held.decode("latin-1")))
         writer.write(http.send(h11.Request(method="GET", target=path, headers=headers)) or b"")
         writer.write(http.send(h11.EndOfMessage()) or b"")
         status, etag, body = 0, b"", bytearray()

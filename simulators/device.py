@@ -94,6 +94,7 @@ class Device:
         self._wall = wall
         self._link: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sip_told = asyncio.Event()
         self._channel_started = asyncio.Event()
         self._channel_stopped = asyncio.Event()
 
@@ -112,7 +113,11 @@ class Device:
         self.spawn(self._poll_daily())
 
     async def poll(self) -> bool:
-        """Ask for the configuration once; apply it if its bytes are new. Raises OSError or ValueError if that fails."""
+        """Ask for the configuration once, as soon as no call is under way (devices do so only while they are idle); apply it if
+        its bytes are new. Raises OSError or ValueError if that fails."""
+        while self.sip is not None and self.sip.busy:
+            self._sip_told.clear()
+            await self._sip_told.wait()
         fetched = await self._provisioning.fetch()
         self.happenings.add(ConfigFetched(fetched.size, fetched.etag, fetched.config is not None))
         if fetched.config is None:
@@ -232,6 +237,7 @@ class Device:
             await self.sip.start()
 
     def _sip_event(self, event: AgentEvent) -> None:
+        self._sip_told.set()
         self.happenings.add(event)
         self.on_sip(event)
 

@@ -50,6 +50,43 @@ async def test_fetch_apply_skip_and_apply_again(certificate: tuple[Path, Path]) 
         assert outcomes == [Outcome.SERVED, Outcome.NOT_MODIFIED, Outcome.SERVED]
 
 
+async def test_a_device_that_asks_for_its_models_common_file_first_gets_its_own_all_the_same() -> None:
+    async with running() as site:
+        device = AutopClient(url=stay_here(site), mac=MAC, tls=None, common="r000000000029.cfg")
+        for is_new in (True, False):
+            fetched = await device.fetch()
+            assert (fetched.config is not None) is is_new
+        assert [outcome for outcome, _ in site.observed.answers] == [
+            Outcome.REFUSED,
+            Outcome.SERVED,
+            Outcome.REFUSED,
+            Outcome.NOT_MODIFIED,
+        ]
+
+
+async def test_a_common_file_is_applied_before_the_own_one_and_when_it_changes() -> None:
+    own, common = b"Config.A.B.C = own\n", [b"Config.A.B.C = all\nConfig.A.B.D = all\n"]
+
+    def answer(path: bytes) -> bytes:
+        body = own if MAC.text.encode() in path else common[0]
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(await reader.readline()))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        device = AutopClient(url=url, mac=MAC, tls=None, common="r000000000029.cfg")
+        assert (await device.fetch()).config is not None
+        assert (device.setting("A.B.C"), device.setting("A.B.D")) == ("own", "all")
+        assert (await device.fetch()).config is None
+        common[0] = b"Config.A.B.D = changed\n"
+        assert (await device.fetch()).config is not None
+        assert (device.setting("A.B.C"), device.setting("A.B.D")) == ("own", "changed")
+
+
 async def test_equal_bytes_are_not_applied_again_without_an_etag_either() -> None:
     async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\nConnection: close\r\n\r\nConfig.A.B.C = 1\n") as url:
         device = AutopClient(url=url, mac=MAC, tls=None)

@@ -14,7 +14,7 @@ import pytest
 from simulators.admin_client import AdminClient, AdminProblem
 from simulators.agent_events import Answered, DtmfSent, Ended, IncomingCall, Registered, Ringing
 from simulators.app import App
-from simulators.device import ChannelChanged
+from simulators.device import ChannelChanged, ConfigFetched
 from simulators.door_phone import DoorPhone, OpeningKept, RelayOpened
 from simulators.indoor_monitor import IndoorMonitor, RelayStateKept
 from simulators.line import SipAccount
@@ -266,6 +266,20 @@ async def test_a_code_by_info_says_who_in_which_call_though_the_door_does_not(tm
         await here.call_logged(call)
         (entry,) = await here.door_log()
         assert (entry["method"], entry["by"], entry["call_id"]) == ("dtmf", here.app.account.username, call)
+
+
+async def test_a_device_in_a_call_asks_for_its_configuration_when_the_call_is_over(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        call = await home.talk()
+        told: list[type] = []
+        home.door.happenings._on_each = lambda happening: told.append(type(happening))
+        polling = asyncio.ensure_future(home.door.poll())
+        for key in "12345":  # each goes through the gateway and back, as a fetch would
+            await home.press(call, key)
+        await home.hang_up(call)
+        async with asyncio.timeout(WITHIN):
+            await polling
+        assert told.index(Ended) < told.index(ConfigFetched)
 
 
 async def test_a_relay_that_dtmf_may_not_trigger_stays_shut(tmp_path: Path) -> None:
