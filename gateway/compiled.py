@@ -62,7 +62,9 @@ def _choose() -> str:
     folder = SETS / fingerprint()
     if not folder.is_dir():
         return "pure Python (the sources have changed; make compile renews it)"
+    # The packages first: on the path, the set's own directories would be found as packages without an __init__.
+    packages = [importlib.import_module(package) for package in COMPILED]
     sys.path.append(str(folder))  # the library that all compiled modules share
-    for package in COMPILED:
-        importlib.import_module(package).__path__.insert(0, str(folder / package))
+    for package in packages:
+        package.__path__.insert(0, str(folder / package.__name__))
     return "compiled"

@@ -106,3 +106,20 @@ def test_a_machine_without_a_compiler_is_told_in_one_line(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, line, "")
     required = subprocess.run([*command, "--require"], env=environment, capture_output=True, text=True, check=False)
     assert (required.returncode, required.stdout) == (1, line)
+
+
+def test_the_installed_program_uses_it_from_any_folder(tmp_path: Path) -> None:
+    """An editable install finds packages last of all, after the folders on the path: the set's own must not be taken for them."""
+    sets = tmp_path / "sets"
+    for package in compiled.COMPILED:
+        made = sets / compiled.fingerprint() / package
+        made.mkdir(parents=True)
+    shutil.copy(compiled.ROOT / "sip" / "timers.py", sets / compiled.fingerprint() / "sip" / "timers.py")
+    variables = {name: value for name, value in os.environ.items() if name not in ("PORTICO_PURE", "PYTHONPATH")}
+    done = subprocess.run(
+        [sys.executable, "-c", TELL, str(sets)], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    form, file = done.stdout.splitlines()
+    assert form == "compiled"
+    assert sets in Path(file).parents
