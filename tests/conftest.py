@@ -40,6 +40,8 @@ settings.load_profile("ci")
 
 ASYNC_TEST_DEADLINE = 60.0
 """Seconds after which an async test is failed rather than left hanging."""
+SLOW_TEST_DEADLINE = 590.0
+"""The same for those marked slow; below the faulthandler_timeout of `make test-slow`."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,10 +49,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an `async def` test as a task of the shared loop and wait for it from pytest-twisted's greenlet."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
+    deadline = SLOW_TEST_DEADLINE if pyfuncitem.get_closest_marker("slow") else ASYNC_TEST_DEADLINE
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
 
     async def bounded() -> None:
-        async with asyncio.timeout(ASYNC_TEST_DEADLINE):
+        async with asyncio.timeout(deadline):
             await pyfuncitem.obj(**arguments)
 
     pytest_twisted.blockon(Deferred.fromFuture(asyncio.ensure_future(bounded(), loop=_LOOP)))
