@@ -59,7 +59,7 @@ def outcome(read: Callable[[], Any]) -> object:
         found = read()
     except MalformedMessage as error:
         return error.status, error.reason
-    names = getattr(found, "__slots__", ())
+    names = getattr(found, "__slots__", ()) or getattr(found, "__mypyc_attrs__", ())  # the compiled form has no slots
     return [getattr(found, name) for name in names] if names else found
 
 
