@@ -43,7 +43,7 @@ class NewForward(SessionView):
     ticket: str = Field(description="What `portico forward` shows the gateway, once and within a minute.")
     host: str = Field(description="Where it dials: TLS with ALPN portico-forward/1.")
     port: int
-    online: bool = Field(description="Whether the device's channel is up.")
+    online: bool = Field(description="Whether the device can be reached now.")
 
 
 @routes.post(
@@ -75,7 +75,7 @@ async def open_forward(call: CallOf, mac: str, body: ForwardBody) -> Response:
         )
         work.require(type(device), device.key)
         work.require(Site, device.site, expect=site.version)
-        path = f"remote-session/{made.record.id}"
+        path, seen = f"remote-session/{made.record.id}", call.ports.presence(device)
         note = f"forward of {body.service}, device {device.mac}"
         work.create(made.record, action="forward.opened", object=path, site=device.site, note=note)
         host, port = call.ports.remote_control.forward_address()
@@ -85,7 +85,7 @@ async def open_forward(call: CallOf, mac: str, body: ForwardBody) -> Response:
                 "ticket": made.ticket,
                 "host": host,
                 "port": port,
-                "online": call.ports.presence(device).channel,
+                "online": seen.channel or seen.connector,
             }
         )
         return Answer(201, answer, of=made.record, location=f"/api/v1/remote-sessions/{made.record.id}")
